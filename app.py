@@ -1,0 +1,139 @@
+"""streamassist: an assistant that watches live video with you. Run it with `make run`.
+
+The only file that knows everyone: flags -> Config -> model -> worker -> page.
+"""
+import argparse
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")   # before torch: waiting threads must not spin
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+
+from streamassist import memory, response
+from streamassist.clock import Clock, RealClock
+from streamassist.config import Config, EngineConfig, ServerConfig, make_method
+from streamassist.engine import Engine
+from streamassist.errors import StreamAssistError
+from streamassist.session import Session
+from streamassist.types import Event, VideoLLM
+
+USAGE_ERROR = 2
+DEFAULTS = Config()
+
+
+@dataclass(frozen=True)
+class App:
+    """A loaded model and how to begin a conversation with it."""
+
+    model: VideoLLM
+    reason: str
+    make_session: Callable[[Callable[[Event], None]], Session]
+    config: Config
+    clock: Clock
+
+
+def build(config: Config, clock: Clock | None = None) -> App:
+    """Compose model, engine and session; raises StreamAssistError for every mistake in `config`."""
+    clock = clock or RealClock()
+    make_method("memory", config.memory, memory.METHODS)       # say what is wrong before loading
+    make_method("response", config.response, response.METHODS)
+    import models
+
+    model, reason = models.load(
+        config.model, quantize=config.quantize, attention=config.attention
+    )
+
+    def make_engine() -> Engine:
+        policy = make_method("memory", config.memory, memory.METHODS)
+        return Engine(model, policy, config.engine)
+
+    def make_session(emit: Callable[[Event], None]) -> Session:
+        policy = make_method("response", config.response, response.METHODS)
+        return Session(make_engine, policy, config, clock, emit)
+
+    return App(model, reason, make_session, config, clock)
+
+
+class Parser(argparse.ArgumentParser):
+    """Mistakes become StreamAssistError, so that all of them are told alike."""
+
+    def error(self, message: str) -> None:
+        raise StreamAssistError(f"{message[:1].upper()}{message[1:]}; see {self.prog} --help.")
+
+
+def add_model_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--model", default=DEFAULTS.model,
+        help="auto, nano, smolvlm2, qwen2.5-vl, qwen3-vl, a checkpoint folder or a hub id",
+    )
+    parser.add_argument(
+        "--memory", default=DEFAULTS.memory,
+        help=f"{', '.join(memory.METHODS)}; settings follow a colon: last_n:frames=8",
+    )
+    parser.add_argument("--response", default=DEFAULTS.response, help=", ".join(response.METHODS))
+    parser.add_argument(
+        "--fps", type=float, default=DEFAULTS.engine.fps, help="frames a second the model sees"
+    )
+    parser.add_argument("--quantize", default="none", help="none, int8 or nf4 (needs a GPU)")
+    parser.add_argument("--attention", default="auto", help="auto, sdpa or flash_attention_2")
+
+
+def config_of(args: argparse.Namespace) -> Config:
+    return Config(
+        model=args.model, memory=args.memory, response=args.response, quantize=args.quantize,
+        attention=args.attention, engine=EngineConfig(fps=args.fps),
+    )
+
+
+def parse_flags(argv: list[str]) -> Config:
+    parser = Parser(prog="app.py", description=__doc__.splitlines()[0])
+    add_model_flags(parser)
+    parser.add_argument(
+        "--source", default=DEFAULTS.source,
+        help="sample, browser, none, a file, rtsp://..., camera:0; the page can change it",
+    )
+    parser.add_argument("--host", default=DEFAULTS.server.host)
+    parser.add_argument("--port", type=int, default=DEFAULTS.server.port)
+    parser.add_argument("--token", help="the password pages must give; needed beyond loopback")
+    args = parser.parse_args(argv)
+    server = ServerConfig(args.host, args.port, args.token)
+    return replace(config_of(args), source=args.source, server=server)
+
+
+def serve(config: Config) -> None:
+    """Load the model, open the page and serve until Ctrl-C."""
+    from streamassist.live import Live
+    from streamassist.sources import parse_source
+    from streamassist.worker import Worker
+    from ui.server import serve as serve_pages
+
+    parse_source(config.source)
+    print("Loading the model ...", flush=True)
+    app = build(config)
+    print(f"Model: {app.reason}", flush=True)
+    worker = Worker(app.make_session, config, app.clock)
+    live = Live(worker, app.clock, app.model.name, getattr(app.model, "note", ""))
+    live.start(config.source)
+    try:
+        serve_pages(live, config.server)
+    finally:
+        live.stop()
+
+
+def run(main: Callable[[], None]) -> int:
+    """`main` with every mistake told in one sentence on stderr; the exit code."""
+    try:
+        main()
+    except StreamAssistError as error:
+        print(error, file=sys.stderr)
+        return USAGE_ERROR
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run(lambda: serve(parse_flags(sys.argv[1:]))))

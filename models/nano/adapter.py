@@ -1,0 +1,162 @@
+"""nano at run time: EfficientNet-Lite0, our projector, SmolLM2-135M with our LoRA merged in.
+
+The words around the frames are exactly those it was trained on (`prompts`): the opening, frames
+back to back, then the question. It was trained without earlier turns, so it is shown none.
+"""
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from models.checkpoint import load_tokenizer, load_weights
+from models.hf import HFVideoLLM
+from models.nano import prompts
+from models.nano.backbone import INPUT_SIZE, EfficientNetLite0, normalize, pooled_tokens
+from models.nano.network import (
+    LORA_SCALE,
+    NUM_TOKENS,
+    TOKEN_SIDE,
+    Projector,
+    load_backbone,
+    lora_sites,
+)
+from models.nano.weights import OWN_WEIGHTS, sha256_of, text_model_dir
+from streamassist.errors import StreamAssistError
+from streamassist.types import Chunk, Frame, VisualTokens
+
+GRID = (1, TOKEN_SIDE, TOKEN_SIDE)
+
+
+class Nano(HFVideoLLM):
+    """A VideoLLM small enough for two CPU cores."""
+
+    model_class = "LlamaForCausalLM"
+    image_token = "<|endoftext|>"   # only holds the place of a visual row
+    history_turns = 0
+    tokens_per_frame = NUM_TOKENS
+    describe_prompt = prompts.DESCRIBE
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: Any,
+        backbone: EfficientNetLite0,
+        projector: Projector,
+        attention: str = "auto",
+    ):
+        super().__init__(model, tokenizer, "nano", attention)
+        self.backbone, self.projector = backbone, projector
+        self.stop_ids |= {tokenizer.convert_tokens_to_ids(prompts.END)}
+
+    @classmethod
+    def load(
+        cls,
+        device: torch.device | str = "cpu",
+        attention: str = "auto",
+        state: Mapping[str, Tensor] | None = None,
+    ) -> "Nano":
+        """Everything from verified files; `state` (as `TrainModel.trained_state`) replaces ours."""
+        state = load_own_weights() if state is None else state
+        device, folder = torch.device(device), text_model_dir()
+        model = load_weights(cls.model_class, folder, device)
+        merge_lora(model, state)
+        projector = make_projector(state, model.config.hidden_size).to(device)
+        backbone = load_backbone(model.dtype).to(device)
+        return cls(model, load_tokenizer(folder), backbone, projector, attention)
+
+    # ------------------------------------------------------------ frames
+
+    def encode(self, frames: Sequence[Frame]) -> list[VisualTokens]:
+        if not frames:
+            return []
+        with torch.inference_mode():
+            pixels = torch.cat([squash(frame.image, self.device) for frame in frames])
+            features = self.features(pixels)
+            embeds = self.projector(features).to(self.dtype)
+        return [
+            VisualTokens(rows.clone(), GRID, frame.pts, frame.index, signature=seen.clone())
+            for rows, seen, frame in zip(embeds, features, frames, strict=True)
+        ]
+
+    def features(self, pixels: Tensor) -> Tensor:
+        """(B, 3, 224, 224) in the backbone's range -> (B, 16, 1280)."""
+        kind = next(self.backbone.parameters()).dtype
+        maps = self.backbone(pixels.to(kind, memory_format=torch.channels_last))
+        return pooled_tokens(maps, TOKEN_SIDE)
+
+    def inputs(self, chunk: Chunk) -> dict[str, Any]:
+        embeds = self.model.get_input_embeddings()(chunk.ids[None].to(self.device))
+        if chunk.visual is not None:
+            embeds[0, chunk.visual_at.to(self.device)] = chunk.visual.embeds
+        return {"inputs_embeds": embeds}
+
+    # ------------------------------------------------------------ words
+
+    def prompt_ids(self) -> list[int]:
+        return self.encode_text(prompts.OPEN)
+
+    def question_ids(self, question: str, history: Sequence[tuple[str, str]] = ()) -> list[int]:
+        """The question as trained; `history` is not used."""
+        return self.encode_text(self.user_text(question) + prompts.CLOSE)
+
+    def yes_no_text(self, statement: str) -> str:
+        return prompts.yes_no(statement)
+
+
+def squash(image: np.ndarray, device: torch.device) -> Tensor:
+    """(H, W, 3) uint8 -> (1, 3, 224, 224) in the backbone's range, the aspect not kept.
+
+    On a CPU torch resizes bytes with Pillow's own arithmetic, as in training.
+    """
+    pixels = torch.from_numpy(np.array(image)).to(device).permute(2, 0, 1)[None]
+    if device.type != "cpu":
+        pixels = pixels.float()
+    size = (INPUT_SIZE, INPUT_SIZE)
+    return normalize(F.interpolate(pixels, size, mode="bilinear", antialias=True))
+
+
+# ---------------------------------------------------------------- weights
+
+def load_own_weights(file: Path = OWN_WEIGHTS) -> dict[str, Tensor]:
+    """The trained tensors, once their SHA-256 matches the one recorded beside them."""
+    record = file.with_suffix(".sha256")
+    mend = f"Restore it with `git checkout {file.name}`, or train it: python -m models.nano.train."
+    for needed in (file, record):
+        if not needed.is_file():
+            raise StreamAssistError(f"The model file {needed} is missing. {mend}")
+    if sha256_of(file) != record.read_text().split()[0]:
+        raise StreamAssistError(
+            f"The model file {file} does not have the SHA-256 recorded in {record.name}, "
+            f"so it is not loaded. {mend}"
+        )
+    return load_file(file)
+
+
+def merge_lora(model: PreTrainedModel, state: Mapping[str, Tensor]) -> None:
+    """W + scale * b @ a in place, in float32, for every corrected layer."""
+    with torch.no_grad():
+        for layer, parent, name in lora_sites(model):
+            weight = getattr(parent, name).weight
+            a, b = (_tensor(state, f"lora.{layer}.{name}.{x}").to(weight.device) for x in "ab")
+            weight.copy_(weight.float() + LORA_SCALE * b.float() @ a.float())
+
+
+def make_projector(state: Mapping[str, Tensor], dim: int) -> Projector:
+    projector = Projector(dim)
+    wanted = {key: _tensor(state, f"projector.{key}") for key in projector.state_dict()}
+    projector.load_state_dict(wanted)
+    return projector.eval().requires_grad_(False)
+
+
+def _tensor(state: Mapping[str, Tensor], key: str) -> Tensor:
+    if key not in state:
+        raise StreamAssistError(
+            f"nano's weights lack {key}; train again: python -m models.nano.train."
+        )
+    return state[key]

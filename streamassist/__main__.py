@@ -1,0 +1,70 @@
+"""`python -m streamassist replay CLIP ...` and `python -m streamassist doctor`."""
+import json
+import sys
+from contextlib import nullcontext
+from pathlib import Path
+
+from app import Parser, add_model_flags, build, config_of, run
+from streamassist.errors import StreamAssistError
+from streamassist.types import Stats
+
+
+def replay_command(argv: list[str]) -> None:
+    """A clip through the whole assistant, as JSON lines."""
+    from streamassist.replay import Plan, replay, replay_real_time
+    from streamassist.video import open_video
+
+    parser = Parser(prog="python -m streamassist replay", description=replay_command.__doc__)
+    parser.add_argument("clip", help="a video file")
+    add_model_flags(parser)
+    parser.add_argument("--ask", action="append", default=[], metavar='"12.0:QUESTION"')
+    parser.add_argument("--watch", action="append", default=[], metavar='"0.5:Tell me when ..."')
+    parser.add_argument("--real-time", action="store_true", help="play at the clip's own speed")
+    parser.add_argument("--out", type=Path, help="file for the events; standard output without")
+    args = parser.parse_args(argv)
+    config, video = config_of(args), open_video(args.clip)
+    plan = Plan.parse(args.ask, args.watch)
+    with _output(args.out) as out:
+        app = build(config)
+        print(f"Model: {app.reason}", file=sys.stderr)
+        if args.real_time:
+            events = replay_real_time(video, app.make_session, config, plan, app.clock)
+        else:
+            events = replay(video, app.make_session, config, plan)
+        for event in events:
+            print(json.dumps(event.line()), file=out, flush=True)
+            if out is not sys.stdout and isinstance(event, Stats):
+                print(f"{event.t:.0f} s watched", file=sys.stderr)
+
+
+def _output(path: Path | None):
+    if path is None:
+        return nullcontext(sys.stdout)
+    try:
+        return path.open("w")
+    except OSError as error:
+        raise StreamAssistError(
+            f"--out {path} cannot be written ({error.strerror}); name another file."
+        ) from None
+
+
+def main(argv: list[str]) -> int:
+    command, *rest = argv or ["--help"]
+    if command == "replay":
+        return run(lambda: replay_command(rest))
+    if command == "doctor":
+        from streamassist import doctor
+
+        return doctor.main()
+    if command in ("-h", "--help"):
+        print(__doc__)
+        return 0
+    return run(lambda: _unknown(command))
+
+
+def _unknown(command: str) -> None:
+    raise StreamAssistError(f"{command!r} is not a command; there are: replay, doctor.")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

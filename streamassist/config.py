@@ -1,0 +1,127 @@
+"""Every setting, in one frozen tree; wrong values raise StreamAssistError with the mend."""
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from streamassist.errors import StreamAssistError
+
+
+def check_range(name: str, value: float, low: float, high: float) -> None:
+    if not low <= value <= high:
+        raise StreamAssistError(f"{name} must be between {low:g} and {high:g}, not {value:g}.")
+
+
+@dataclass(frozen=True, slots=True)
+class EngineConfig:
+    """fps: frames a second given to the model; tokens_per_turn: answer tokens between two frames;
+    max_answer_tokens: longest answer; branch: where a question stands while frames arrive
+    ("follow" the newest frame, or "overlap": stay where it was asked)."""
+
+    fps: float = 2.0
+    tokens_per_turn: int = 8
+    max_answer_tokens: int = 64
+    branch: str = "follow"
+
+    def __post_init__(self) -> None:
+        check_range("--fps", self.fps, 0.1, 30)
+        check_range("tokens_per_turn", self.tokens_per_turn, 1, 256)
+        check_range("max_answer_tokens", self.max_answer_tokens, 1, 4096)
+        if self.branch not in ("follow", "overlap"):
+            raise StreamAssistError(f'branch must be "follow" or "overlap", not {self.branch!r}.')
+
+
+@dataclass(frozen=True, slots=True)
+class GateConfig:
+    """The one gate behind every response policy; see `streamassist/response/gate.py`."""
+
+    hi: float = 0.7
+    lo: float = 0.4
+    confirm: int = 2
+    confirm_of: int = 3
+    rearm_novelty: float = 0.5
+    refractory_s: float = 3.0
+    bucket: int = 2
+    refill_s: float = 10.0
+    same_text: float = 0.9
+    remembered_texts: int = 5
+    start_silence_s: float = 3.0
+    ttl_s: float = 3.0
+    max_lag_s: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class ServerConfig:
+    host: str = "127.0.0.1"
+    port: int = 7860
+    token: str | None = None
+
+    @property
+    def loopback(self) -> bool:
+        return self.host in ("127.0.0.1", "localhost", "::1")
+
+    def __post_init__(self) -> None:
+        check_range("--port", self.port, 1, 65535)
+        if not self.loopback and not self.token:
+            raise StreamAssistError(
+                f"Listening on {self.host} lets other machines in; "
+                "set a password for them with --token SECRET."
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """`memory` and `response` are "name" or "name:field=value,field=value"."""
+
+    model: str = "auto"
+    memory: str = "last_n"
+    response: str = "change_gate"
+    source: str = "sample"
+    quantize: str = "none"        # none | int8 | nf4 (bitsandbytes, CUDA)
+    attention: str = "auto"       # auto | sdpa | flash_attention_2
+    engine: EngineConfig = field(default_factory=EngineConfig)
+    gate: GateConfig = field(default_factory=GateConfig)
+    server: ServerConfig = field(default_factory=ServerConfig)
+
+    def __post_init__(self) -> None:
+        one_of("--quantize", self.quantize, ("none", "int8", "nf4"))
+        one_of("--attention", self.attention, ("auto", "sdpa", "flash_attention_2"))
+
+
+def one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise StreamAssistError(
+            f"{name} {value!r} is unknown; choose one of: {', '.join(allowed)}."
+        )
+
+
+def make_method(kind: str, spec: str, methods: dict[str, type]) -> Any:
+    """"name" or "name:field=value,..." -> an instance of a method's dataclass.
+
+    Values take the type of the field's default. Errors name what would have been right.
+    """
+    name, _, rest = spec.partition(":")
+    if name not in methods:
+        raise StreamAssistError(
+            f"--{kind} {name!r} is unknown; choose one of: {', '.join(sorted(methods))}."
+        )
+    known = {f.name: f for f in fields(methods[name]) if f.init}
+    values = {}
+    for part in filter(None, rest.split(",")):
+        key, _, text = part.partition("=")
+        if key not in known:
+            raise StreamAssistError(
+                f"--{kind} {name} has no setting {key!r}; it has: {', '.join(known) or 'none'}."
+            )
+        values[key] = _parse(kind, key, text, known[key].default)
+    return methods[name](**values)
+
+
+def _parse(kind: str, key: str, text: str, default: Any) -> Any:
+    try:
+        if isinstance(default, bool):
+            return {"true": True, "1": True, "false": False, "0": False}[text.lower()]
+        return type(default)(text)
+    except (KeyError, ValueError):
+        wanted = {int: "a whole number", float: "a number", bool: "true or false"}
+        raise StreamAssistError(
+            f"--{kind} {key} must be {wanted.get(type(default), 'a word')}, not {text!r}."
+        ) from None

@@ -1,0 +1,17 @@
+"""Keep everything, up to a limit that protects the machine; then the oldest frames go.
+
+The reference that every other policy is compared with on short streams.
+"""
+from dataclasses import dataclass
+
+from streamassist.cache import KVCache
+from streamassist.memory.base import MemoryPolicy, drop_frames, frame_sizes, oldest_until
+
+
+@dataclass
+class Full(MemoryPolicy):
+    max_tokens: int = 32768   # about 2.2 GB with nano in float32
+
+    def after_prefill(self, cache: KVCache) -> None:
+        if len(cache) > self.max_tokens:
+            drop_frames(cache, oldest_until(*frame_sizes(cache), len(cache) - self.max_tokens))

@@ -1,0 +1,17 @@
+"""The last N frames and nothing else: the baseline every memory method must beat.
+
+SimpleStream, arXiv 2604.02317. Unlike the paper, the frames are not prefilled again for every
+question: their keys stay in the cache and only close up.
+"""
+from dataclasses import dataclass
+
+from streamassist.cache import KVCache
+from streamassist.memory.base import MemoryPolicy, drop_frames
+
+
+@dataclass
+class LastN(MemoryPolicy):
+    frames: int = 4
+
+    def after_prefill(self, cache: KVCache) -> None:
+        drop_frames(cache, set(cache.frames()[: -self.frames]))

@@ -1,0 +1,6 @@
+"""Response policies by name."""
+from streamassist.response.base import ResponsePolicy
+from streamassist.response.change_gate import ChangeGate
+from streamassist.response.on_query import OnQuery
+
+METHODS: dict[str, type[ResponsePolicy]] = {"on_query": OnQuery, "change_gate": ChangeGate}

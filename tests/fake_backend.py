@@ -1,0 +1,193 @@
+"""A scripted assistant for the page: the real protocol, a real thread, no model."""
+import io
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from PIL import Image, ImageDraw
+
+from streamassist.errors import StreamAssistError
+from streamassist.types import (
+    AddRule,
+    Alert,
+    Answer,
+    Command,
+    Configure,
+    Event,
+    Forget,
+    Forgotten,
+    Interrupt,
+    Notice,
+    Query,
+    Remark,
+    RemoveRule,
+    ReplyStarted,
+    Rules,
+    Stats,
+    TextDelta,
+)
+
+ANSWER = "A red ball rolls over green grass towards the left."
+TOLD = (Answer, Remark, Alert, Notice)
+
+
+def drawing(t: float) -> bytes:
+    """A ball that moves with time, as JPEG."""
+    image = Image.new("RGB", (320, 180), (60, 120, 70))
+    x = 20 + (t * 40) % 280
+    ImageDraw.Draw(image).ellipse((x, 70, x + 50, 120), fill=(210, 40, 40))
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG")
+    return buffer.getvalue()
+
+
+class FakeBackend:
+    """`word_s` between the words of an answer; `remark_s` between remarks; time starts at 0."""
+
+    model_name = "fake"
+    model_note = "A scripted model for tests; it says the same whatever it sees."
+
+    def __init__(self, word_s: float = 0.01, remark_s: float = 1.0, tick_s: float = 0.1,
+                 picture: Callable[[float], bytes] = drawing):
+        self.word_s, self.remark_s, self.tick_s, self.picture = word_s, remark_s, tick_s, picture
+        self.stats: Stats | None = None
+        self.sources: dict[str, Any] = {"current": "sample", "name": "sample", "paused": False}
+        self.commands: list[Command] = []
+        self.jpegs: list[tuple[float, int]] = []          # (captured_at, bytes)
+        self.newest = b""
+        self.opened: list[str] = []
+        self.commentary = True
+        self.threshold = 0.7
+        self.started = time.time()
+        self._told: list[Event] = []
+        self._rules: list[dict[str, Any]] = []
+        self._callbacks: list[Callable[[Event], None]] = []
+        self._stop, self._hush = threading.Event(), threading.Event()
+        self._asked: list[str] = []
+        self._turn = 0
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self) -> "FakeBackend":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join(5)
+
+    # -------------------------------------------------- what the page calls
+
+    def subscribe(self, callback: Callable[[Event], None]) -> Callable[[], None]:
+        self._callbacks.append(callback)
+        return lambda: self._callbacks.remove(callback)
+
+    def submit(self, command: Command) -> None:
+        if isinstance(command, Query) and not command.text:
+            raise StreamAssistError("The question is empty; type one.")
+        self.commands.append(command)
+        if isinstance(command, Query):
+            self._asked.append(command.text)
+        elif isinstance(command, Interrupt):
+            self._hush.set()
+        elif isinstance(command, Configure):
+            self._configure(command)
+        elif isinstance(command, Forget):
+            self._told.clear()
+            self.emit(Forgotten(*self.now))
+        elif isinstance(command, AddRule | RemoveRule):
+            self._change_rules(command)
+
+    def offer_jpeg(self, jpeg: bytes, captured_at: float) -> None:
+        self.newest = jpeg
+        self.jpegs.append((captured_at, len(jpeg)))
+
+    def open_source(self, spec: str) -> None:
+        if spec.startswith("rtsp://"):
+            raise StreamAssistError("The camera at rtsp://host/ does not answer; check it.")
+        self.opened.append(spec)
+        self.sources = {"current": spec, "name": spec.partition(":")[0], "paused": False}
+
+    def pause(self, paused: bool) -> None:
+        self.sources = {**self.sources, "paused": paused}
+
+    def history(self) -> list[dict[str, Any]]:
+        return [event.line() for event in self._told]
+
+    def preview(self) -> tuple[bytes, float] | None:
+        if self.sources["current"] in ("none", "browser") or self.sources["paused"]:
+            return None
+        t = round(self.now[0], 1)
+        return self.picture(t), t
+
+    def thumbnail(self, t: float) -> bytes | None:
+        return self.picture(t) if t <= self.now[0] else None
+
+    # -------------------------------------------------- what happens by itself
+
+    @property
+    def now(self) -> tuple[float, float]:
+        wall = time.time()
+        return wall - self.started, wall
+
+    def emit(self, event: Event) -> None:
+        if isinstance(event, TOLD):
+            self._told.append(event)
+        for callback in list(self._callbacks):
+            callback(event)
+
+    def _run(self) -> None:
+        last = 0.0
+        while not self._stop.wait(self.tick_s):
+            self._count()
+            while self._asked:
+                self._answer(self._asked.pop(0))
+            t, wall = self.now
+            if self.commentary and not self.sources["paused"] and t - last >= self.remark_s:
+                last = t
+                self.emit(Remark(t, wall, f"The ball is at mark {int(t)}.", [{"t": t}], 0.8))
+
+    def _count(self) -> None:
+        t, wall = self.now
+        self.stats = Stats(
+            t, wall, frames_seen=int(t * 25), frames_used=int(t * 2), frames_dropped=int(t / 7),
+            cache_tokens=min(512, int(t * 32)), cache_bytes=min(512, int(t * 32)) * 23_040,
+            lag_s=0.2 + 0.1 * ((t * 0.7) % 1), source_fps=25.0, used_fps=2.0,
+            first_word_ms=180.0 if self._turn else None, urge=(t * 0.37) % 1,
+            threshold=self.threshold, extra={"commentary": self.commentary},
+        )
+        self.emit(self.stats)
+
+    def _answer(self, question: str) -> None:
+        self._turn += 1
+        self._hush.clear()
+        t, wall = self.now
+        self.emit(ReplyStarted(t, wall, self._turn, question))
+        said = ""
+        for word in ANSWER.split():
+            if self._hush.wait(self.word_s):
+                break
+            said += (" " if said else "") + word
+            self.emit(TextDelta(*self.now, self._turn, word if said == word else " " + word))
+        stopped = self._hush.is_set()
+        self.emit(Answer(
+            *self.now, said, question, t, 180.0, [{"t": max(0.0, t - s)} for s in (3, 2, 1, 0)],
+            self._turn, stopped, (max(0.0, t - 16), t), 0.4, 3,
+        ))
+
+    def _configure(self, command: Configure) -> None:
+        if command.commentary is not None:
+            self.commentary = command.commentary
+        if command.threshold is not None:
+            self.threshold = command.threshold
+
+    def _change_rules(self, command: AddRule | RemoveRule) -> None:
+        t, wall = self.now
+        if isinstance(command, RemoveRule):
+            self._rules = [rule for rule in self._rules if rule["id"] != command.rule_id]
+        else:
+            rule = {"id": len(self.commands), "text": command.text, "condition": command.text,
+                    "since": t, "last_checked": None, "score": 0.0, "fired": 0}
+            self._rules = [*self._rules, rule]
+            self.emit(Alert(t, wall, command.text, t, "It is so now.", rule["id"], 0.9, [{"t": t}]))
+        self.emit(Rules(t, wall, self._rules))

@@ -1,0 +1,207 @@
+// The only writer of what was said: questions, answers, alerts and notices in the feed, remarks in
+// the commentary lane. Everything shown comes from the server's events.
+
+import { byId, count, icon, make, refreshTimes, serverNow, streamTime, when } from "./format.js";
+
+const MAX_FEED = 300;
+const MAX_LANE = 60;
+const MAX_THUMBS = 4;
+const SUBTITLE_S = 10;
+
+const key = (line) => [line.type, line.wall, line.t, line.text].join("|");
+
+export class Transcript {
+  // thumb(t) -> address of a picture; ask(text): asks again
+  constructor({ thumb, ask, onAlert, say }) {
+    Object.assign(this, { thumb, ask, onAlert, say });
+    this.feed = byId("feed");
+    this.lane = byId("lane");
+    this.caption = byId("caption");
+    this.waiting = [];          // questions asked here, not begun to be answered
+    this.open = new Map();      // turn -> item being written
+    this.shown = new Set();
+    this.search = byId("search");
+    this.search.addEventListener("input", () => this.find());
+    setInterval(() => document.hidden || [this.feed, this.lane].forEach(refreshTimes), 5000);
+    this.clear();
+  }
+
+  clear() {
+    this.feed.replaceChildren(make("li", { class: "hint", text: "Ask anything about the picture, for instance \"What is happening?\"" }));
+    this.lane.replaceChildren(make("li", { class: "hint", text: "When something new happens, it is told here." }));
+    this.caption.textContent = "";
+    this.shown.clear();
+    this.open.clear();
+    this.waiting = [];
+  }
+
+  // After a (re)connection: the server's history is the truth; a question still waiting stays.
+  resync(history) {
+    const answered = new Set(history.filter((line) => line.type === "answer").map((line) => line.question));
+    const waiting = this.waiting.map((item) => item.dataset.question).filter((q) => !answered.has(q));
+    this.clear();
+    this.quiet = true;
+    history.forEach((line) => this.add(line));
+    this.quiet = false;
+    waiting.forEach((question) => this.asked(question));
+  }
+
+  add(line) {
+    if (this.shown.has(key(line))) return;
+    this.shown.add(key(line));
+    const writer = { answer: "answer", remark: "remark", alert: "alert", notice: "notice", failed: "failed" }[line.type];
+    if (writer) this[writer](line);
+  }
+
+  asked(question) {
+    const item = this.question(question);
+    this.waiting.push(item);
+    return this.append(this.feed, item, MAX_FEED);
+  }
+
+  question(text) {
+    const answer = make("p", { class: "words" });
+    const item = make("li", { class: "turn" },
+      make("p", { class: "asked" }, make("span", { class: "sr", text: "You asked: " }), make("span", { text })),
+      make("div", { class: "answer waiting", "aria-busy": "true" }, answer));
+    item.dataset.question = text;
+    return item;
+  }
+
+  started(line) {
+    const at = this.waiting.findIndex((item) => item.dataset.question === line.question);
+    const item = at >= 0 ? this.waiting.splice(at, 1)[0] : this.append(this.feed, this.question(line.question), MAX_FEED);
+    item.querySelector(".answer").classList.remove("waiting");
+    this.open.set(line.turn, item);
+    return item;
+  }
+
+  delta(line) {
+    const item = this.open.get(line.turn) ?? this.started({ turn: line.turn, question: "" });
+    this.keepingEnd(this.feed, () => item.querySelector(".words").append(line.text));
+  }
+
+  answer(line) {
+    const item = this.open.get(line.turn) ?? this.started(line);
+    this.open.delete(line.turn);
+    const box = item.querySelector(".answer");
+    item.querySelector(".asked span:last-child").textContent = line.question;
+    item.dataset.question = line.question;
+    item.querySelector(".words").textContent = line.text || "(no words)";
+    box.classList.toggle("cut", line.interrupted);
+    this.keepingEnd(this.feed, () => box.append(this.thumbs(line.evidence), make("div", { class: "foot" }, this.freshness(line), ...this.tools(line))));
+    box.setAttribute("aria-busy", "false");
+  }
+
+  freshness(line) {
+    const parts = [];
+    if (line.interrupted) parts.push("stopped");
+    if (line.span) parts.push(`saw ${streamTime(line.span[0])} to ${streamTime(line.span[1])}`);
+    parts.push(`newest frame ${line.frame_age_s.toFixed(1)} s old`, `${count(line.dropped)} frames dropped`);
+    if (line.first_word_ms != null) parts.push(`first word ${Math.round(line.first_word_ms)} ms`);
+    return make("p", { class: "fresh" }, when(line.wall, line.t), make("span", { text: " · " + parts.join(" · ") }));
+  }
+
+  thumbs(evidence) {
+    const step = Math.max(1, evidence.length / MAX_THUMBS);
+    const picked = evidence.filter((_, i) => Math.floor(i / step) !== Math.floor((i - 1) / step)).slice(0, MAX_THUMBS);
+    return make("div", { class: "thumbs" }, ...picked.map(({ t }) => this.picture(t)));
+  }
+
+  picture(t) {
+    const image = make("img", { src: this.thumb(t), alt: `The picture at ${streamTime(t)}`, loading: "lazy" });
+    const figure = make("figure", {}, image, make("figcaption", { text: streamTime(t) }));
+    image.addEventListener("error", () => figure.remove());
+    return figure;
+  }
+
+  tools(line) {
+    const copy = this.tool("copy", "Copy this answer", () => this.copy(copy, line.text));
+    return [copy, line.question && this.tool("again", "Ask this again", () => this.ask(line.question))];
+  }
+
+  tool(picture, label, act) {
+    return make("button", { type: "button", class: "bare", title: label, "aria-label": label, onclick: act }, icon(picture));
+  }
+
+  async copy(button, text) {
+    try {
+      await navigator.clipboard.writeText(text);
+      button.replaceChildren(icon("done"));
+      setTimeout(() => button.replaceChildren(icon("copy")), 1500);
+    } catch {
+      this.say("The browser did not allow copying; mark the text and press Ctrl+C.");
+    }
+  }
+
+  remark(line) {
+    const item = make("li", { class: "remark" }, this.thumbs(line.evidence.slice(-1)), make("p", { text: line.text }), when(line.wall));
+    this.append(this.lane, item, MAX_LANE);
+    this.subtitle(line.text, SUBTITLE_S - (serverNow() - line.wall));
+  }
+
+  // Over the picture only while it is fresh: an old remark would be about another picture.
+  subtitle(text, seconds) {
+    if (seconds <= 0) return;
+    clearTimeout(this.fading);
+    this.caption.textContent = text;
+    this.fading = setTimeout(() => { this.caption.textContent = ""; }, seconds * 1000);
+  }
+
+  alert(line) {
+    const item = make("li", { class: "alert" },
+      make("p", { class: "rule" }, icon("bell"), make("span", { text: line.rule })),
+      line.text && line.text !== line.rule && make("p", { text: line.text }),
+      this.thumbs(line.evidence), make("p", { class: "fresh" }, when(line.wall, line.t)));
+    this.append(this.feed, item, MAX_FEED);
+    if (!this.quiet) this.onAlert(line);
+  }
+
+  notice(line) {
+    this.append(this.feed, make("li", { class: "notice" }, make("span", { text: line.text }), when(line.wall, line.t)), MAX_FEED);
+  }
+
+  // An answer that was under way when the model failed will not be finished.
+  failed(line) {
+    this.open.forEach((item) => item.querySelector(".answer").setAttribute("aria-busy", "false"));
+    this.open.clear();
+    this.append(this.feed, make("li", { class: "failed" }, make("span", { text: line.text }), when(line.wall, line.t)), MAX_FEED);
+  }
+
+  refused(line) {
+    const item = line.command === "ask" ? this.waiting.pop() : null;
+    item?.remove();
+    return item?.dataset.question;
+  }
+
+  append(list, item, most) {
+    this.keepingEnd(list, () => {
+      list.querySelector(".hint")?.remove();
+      list.append(item);
+      while (list.children.length > most) list.firstElementChild.remove();
+      this.hide(item);
+    });
+    return item;
+  }
+
+  // Follow the newest unless the reader scrolled away from it.
+  keepingEnd(list, change) {
+    const across = list === this.lane;
+    const left = across ? list.scrollWidth - list.clientWidth - list.scrollLeft : list.scrollHeight - list.clientHeight - list.scrollTop;
+    change();
+    if (left > 80) return;
+    if (across) list.scrollLeft = list.scrollWidth;
+    else list.scrollTop = list.scrollHeight;
+  }
+
+  hide(item) {
+    const words = this.search.value.trim().toLowerCase();
+    item.hidden = Boolean(words) && !item.textContent.toLowerCase().includes(words);
+    return !item.hidden;
+  }
+
+  find() {
+    const found = [...this.feed.children, ...this.lane.children].filter((item) => this.hide(item)).length;
+    byId("found").textContent = this.search.value ? `${found} found` : "";
+  }
+}

@@ -1,0 +1,124 @@
+// What is drawn from the counters: small curves, the urge to speak, the watch rules.
+
+import { byId, bytes, count, icon, make, streamTime } from "./format.js";
+
+const POINTS = 60;
+const TILES = [
+  { name: "Source", pick: (s) => s.source_fps, text: (s) => `${s.source_fps.toFixed(1)} fps`, help: "pictures a second the source delivers" },
+  { name: "Used", pick: (s) => s.used_fps, text: (s) => `${s.used_fps.toFixed(1)} fps`, help: "pictures a second the model looks at" },
+  { name: "Lag", pick: (s) => s.lag_s, text: (s) => `${s.lag_s.toFixed(1)} s`, help: "age of the newest picture the model has seen" },
+  { name: "First word", pick: (s) => s.first_word_ms, text: (s) => s.first_word_ms == null ? "none yet" : `${Math.round(s.first_word_ms)} ms`, help: "from the question to the first word of the last answer" },
+  { name: "Memory", pick: (s) => s.cache_tokens, text: (s) => count(s.cache_tokens), also: (s) => `tokens, ${bytes(s.cache_bytes)}`, help: "tokens held in memory, and their size" },
+  { name: "Dropped", pick: (s, last) => s.frames_dropped - (last?.frames_dropped ?? s.frames_dropped), text: (s) => count(s.frames_dropped), help: "pictures thrown away because the model was busy" },
+];
+
+export class Stats {
+  constructor() {
+    this.tiles = TILES.map((tile) => this.tile(tile));
+    byId("stats").replaceChildren(...this.tiles.map(({ node }) => node));
+  }
+
+  tile(plan) {
+    const value = make("b", { text: "–" });
+    const more = make("small", { class: "muted" });
+    const curve = make("canvas", { width: 120, height: 24, "aria-hidden": "true" });
+    const node = make("div", { title: plan.help }, make("dt", { text: plan.name }), make("dd", {}, value, more), curve);
+    return { ...plan, node, value, more, curve, points: [] };
+  }
+
+  show(line) {
+    for (const tile of this.tiles) {
+      tile.value.textContent = tile.text(line);
+      if (tile.also) tile.more.textContent = tile.also(line);
+      tile.points.push(tile.pick(line, this.last) ?? 0);
+      if (tile.points.length > POINTS) tile.points.shift();
+      draw(tile.curve, tile.points);
+    }
+    this.last = line;
+  }
+}
+
+function draw(canvas, points) {
+  const ratio = devicePixelRatio || 1;
+  const [w, h] = [canvas.clientWidth, canvas.clientHeight];
+  if (!w) return;
+  canvas.width = w * ratio;
+  canvas.height = h * ratio;
+  const pen = canvas.getContext("2d");
+  const top = Math.max(...points, 1e-6) * 1.15;
+  const x = (i) => (i / (POINTS - 1)) * w;
+  const y = (v) => h - 1.5 - (v / top) * (h - 3);
+  const colour = getComputedStyle(canvas).color;
+  pen.scale(ratio, ratio);
+  pen.beginPath();
+  points.forEach((v, i) => pen.lineTo(x(i), y(v)));
+  pen.strokeStyle = colour;
+  pen.lineWidth = 1.5;
+  pen.stroke();
+  pen.lineTo(x(points.length - 1), h);
+  pen.lineTo(0, h);
+  pen.globalAlpha = 0.15;
+  pen.fillStyle = colour;
+  pen.fill();
+}
+
+export class Urge {
+  constructor(send) {
+    this.slider = byId("threshold");
+    this.toggle = byId("commentary");
+    this.urge = 0;
+    this.slider.addEventListener("input", () => this.words());
+    this.slider.addEventListener("change", () => send({ type: "configure", threshold: Number(this.slider.value) }));
+    this.toggle.addEventListener("change", () => send({ type: "configure", commentary: this.toggle.checked }));
+  }
+
+  show(line) {
+    this.urge = Math.max(0, Math.min(1, line.urge));
+    if (document.activeElement !== this.slider) this.slider.value = line.threshold;
+    if (typeof line.extra?.commentary === "boolean") this.toggle.checked = line.extra.commentary;
+    this.words();
+  }
+
+  configured(line) {
+    if (line.commentary != null) this.toggle.checked = line.commentary;
+    if (line.threshold != null) this.slider.value = line.threshold;
+    this.words();
+  }
+
+  words() {
+    const bar = byId("urge");
+    const threshold = Number(this.slider.value);
+    bar.style.width = `${this.urge * 100}%`;
+    bar.classList.toggle("over", this.urge >= threshold);
+    byId("urge-text").textContent = `${this.urge.toFixed(2)} of ${threshold.toFixed(2)}`;
+  }
+}
+
+export class Rules {
+  constructor(send) {
+    this.send = send;
+    this.list = byId("rules");
+    byId("rule-form").addEventListener("submit", (event) => this.submit(event));
+  }
+
+  submit(event) {
+    event.preventDefault();
+    const input = byId("rule");
+    const text = input.value.trim();
+    if (!text) return input.focus();
+    const rule = /^(please |tell |alert |notify |warn |watch |when|if |let )/i.test(text) ? text : `Tell me when ${text}`;
+    if (this.send({ type: "add_rule", text: rule })) input.value = "";
+  }
+
+  show(rules) {
+    this.list.replaceChildren(...rules.map((rule) => this.item(rule)));
+  }
+
+  item(rule) {
+    const state = rule.last_checked == null ? "not checked yet" : `checked at ${streamTime(rule.last_checked)}`;
+    const fired = rule.fired ? `, told ${rule.fired === 1 ? "once" : rule.fired + " times"}` : "";
+    const remove = make("button", { type: "button", class: "bare", title: "Remove", "aria-label": `Remove the rule: ${rule.text}`,
+      onclick: () => this.send({ type: "remove_rule", rule_id: rule.id }) }, icon("close"));
+    return make("li", {}, make("span", {}, make("b", { text: rule.condition || rule.text }), make("small", { class: "muted", text: state + fired })), remove);
+  }
+}

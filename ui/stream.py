@@ -1,0 +1,227 @@
+"""The WebSocket `/live`: commands, pictures and sound up; events and pictures down.
+
+Text messages are JSON objects with a "type". Binary ones are 1 byte kind (1 JPEG, 2 PCM16 at
+16 kHz), the time as big-endian float64 (up: Unix time on the browser's clock; down: pts), payload.
+Every JPEG is acknowledged with {"type": "ack", "received": n}; the page answers each picture it was
+sent with {"type": "seen"}. Neither side has more than two under way.
+
+Up: hello{id, now}, ask{text}, interrupt, add_rule{text}, remove_rule{rule_id},
+configure{commentary, threshold}, source{spec, label}, pause{paused}, forget{rules},
+capture{state}, seen.
+Down: hello{...} (see `Hub.hello`), every `Event.line()`, ack, source{...},
+configured{...}, refused{text, command}.
+"""
+import asyncio
+import json
+import logging
+import struct
+import time
+from collections.abc import Callable
+from typing import Any
+
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from streamassist.errors import StreamAssistError
+from streamassist.types import AddRule, Command, Configure, Forget, Interrupt, Query, RemoveRule
+from ui.guard import Keys
+from ui.hub import Hub, Page
+from ui.outbox import Outbox, TooSlow
+from ui.uploads import Uploads
+
+log = logging.getLogger(__name__)
+
+JPEG, PCM = 1, 2
+MAX_MESSAGE = 8 << 20             # bytes of one message, enforced by uvicorn
+MAX_TEXT = 4000                   # characters of a question or a rule
+HELLO_WITHIN_S = 10.0
+PREVIEW_EVERY_S = 0.1
+MAX_UNACKED = 2
+BAD_HELLO, TOO_SLOW = 4400, 4408
+
+_header = struct.Struct(">Bd")
+Message = dict[str, Any]
+Speech = Callable[[bytes, float], None]
+
+
+class Session:
+    """One connection, from hello to goodbye."""
+
+    def __init__(self, socket: WebSocket, hub: Hub, uploads: Uploads, speech: Speech | None):
+        self.socket, self.hub, self.uploads, self.speech = socket, hub, uploads, speech
+        self.outbox = Outbox(asyncio.get_running_loop())
+        self.page = Page("", self.outbox)
+
+    async def run(self, capture_fps: float) -> None:
+        if not await self._greet(capture_fps):
+            return
+        self.hub.join(self.page)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._receive())
+                tasks.create_task(self._send())
+                tasks.create_task(self._previews())
+        except* (WebSocketDisconnect, RuntimeError) as gone:
+            log.debug("a page left: %s", gone.exceptions)
+        except* TooSlow:
+            await self.socket.close(TOO_SLOW, "too slow")
+        finally:
+            self.hub.leave(self.page)
+
+    async def _greet(self, capture_fps: float) -> bool:
+        try:
+            async with asyncio.timeout(HELLO_WITHIN_S):
+                hello = json.loads(await self.socket.receive_text())
+            self.page.id = str(hello["id"])[:64]
+            self.page.clock_ahead_s = float(hello["now"]) - time.time()
+        except WebSocketDisconnect:
+            return False
+        except (TimeoutError, ValueError, KeyError, TypeError):
+            await self.socket.close(BAD_HELLO, "hello expected")
+            return False
+        history = await asyncio.to_thread(self.hub.hello)
+        extra = {"speech": self.speech is not None, "capture_fps": capture_fps, "now": time.time()}
+        await self.socket.send_text(json.dumps({**history, **extra}))
+        return True
+
+    async def _send(self) -> None:
+        while True:
+            for item in await self.outbox.take():
+                if isinstance(item, bytes):
+                    self.page.previews_unacked += 1
+                    await self.socket.send_bytes(item)
+                else:
+                    await self.socket.send_text(json.dumps(item))
+
+    async def _previews(self) -> None:
+        page = self.page
+        while True:
+            await asyncio.sleep(PREVIEW_EVERY_S)
+            if page.previews_unacked >= MAX_UNACKED:
+                continue
+            picture = await asyncio.to_thread(self.hub.preview, page)
+            if picture and picture[1] != page.preview_pts:
+                jpeg, page.preview_pts = picture
+                self.outbox.put_newest("preview", _header.pack(JPEG, page.preview_pts) + jpeg)
+
+    async def _receive(self) -> None:
+        while True:
+            message = await self.socket.receive()
+            if message["type"] == "websocket.disconnect":
+                raise WebSocketDisconnect(message.get("code", 1005))
+            if (payload := message.get("bytes")) is not None:
+                self._binary(payload)
+            else:
+                await self._text(message["text"])
+
+    def _binary(self, payload: bytes) -> None:
+        if len(payload) <= _header.size:
+            return
+        kind, taken_at = _header.unpack_from(payload)
+        taken_at = min(taken_at - self.page.clock_ahead_s, time.time())
+        body = payload[_header.size:]
+        if kind == JPEG:
+            self.hub.film(self.page, body, taken_at)
+            self.page.pictures_received += 1
+            ack = {"type": "ack", "received": self.page.pictures_received}
+            self.outbox.put_newest("ack", ack)
+        elif kind == PCM and self.speech:
+            self.speech(body, taken_at)
+
+    async def _text(self, text: str) -> None:
+        kind = "message"
+        try:
+            message = _parse(text)
+            kind = message["type"]
+            await self._obey(kind, message)
+        except StreamAssistError as refusal:
+            self.outbox.put({"type": "refused", "text": str(refusal), "command": kind})
+        except Exception:
+            log.exception("command %s failed", kind)
+            sentence = f"The server could not carry out {kind!r}; its log says why."
+            self.outbox.put({"type": "refused", "text": sentence, "command": kind})
+
+    async def _obey(self, kind: str, message: Message) -> None:
+        if kind == "seen":
+            self.page.previews_unacked = max(0, self.page.previews_unacked - 1)
+        elif kind == "capture":
+            log.info("a page's camera or screen is %s", str(message.get("state"))[:8])
+        elif kind == "source":
+            await self._open(_string(message, "spec"), str(message.get("label", "camera"))[:40])
+        elif kind == "pause":
+            await asyncio.to_thread(self.hub.backend.pause, bool(message.get("paused")))
+            self.hub.send_all(self.hub.source())
+        elif kind in _COMMANDS:
+            command = _COMMANDS[kind](message)
+            await asyncio.to_thread(self.hub.backend.submit, command)
+            if isinstance(command, Configure):
+                self.hub.send_all({"type": "configured", "commentary": command.commentary,
+                                   "threshold": command.threshold})
+        else:
+            raise StreamAssistError(f"The server knows no command {kind[:40]!r}; reload the page.")
+
+    async def _open(self, spec: str, label: str) -> None:
+        if spec.startswith("file:"):
+            spec = f"file:{self.uploads.path(spec.removeprefix('file:'))}"
+        elif not (spec in ("sample", "browser", "none")
+                  or spec.startswith(("rtsp://", "rtsps://", "camera:"))):
+            raise StreamAssistError(
+                "That address is not one the assistant can watch; it must begin with rtsp:// "
+                "(or be camera:0 for a camera plugged into the server)."
+            )
+        await asyncio.to_thread(self.hub.open_source, spec, self.page, label)
+        self.page.preview_pts = None
+        self.hub.send_all(self.hub.source())
+
+
+def _parse(text: str) -> Message:
+    try:
+        message = json.loads(text)
+    except ValueError:
+        message = None
+    if not isinstance(message, dict) or not isinstance(message.get("type"), str):
+        raise StreamAssistError("The server got a message it cannot read; reload the page.")
+    return message
+
+
+def _string(message: Message, key: str) -> str:
+    value = message.get(key)
+    if not isinstance(value, str) or len(value) > MAX_TEXT:
+        raise StreamAssistError(f"The {key} must be text of at most {MAX_TEXT} characters.")
+    return value.strip()
+
+
+def _rule_id(message: Message) -> int:
+    value = message.get("rule_id")
+    if not isinstance(value, int):
+        raise StreamAssistError("The server got no number of a watch rule; reload the page.")
+    return value
+
+
+def _configure(message: Message) -> Configure:
+    commentary, threshold = message.get("commentary"), message.get("threshold")
+    if threshold is not None and not (isinstance(threshold, int | float) and 0 <= threshold <= 1):
+        raise StreamAssistError("The threshold must be a number between 0 and 1.")
+    if commentary is not None and not isinstance(commentary, bool):
+        raise StreamAssistError("Commentary is either on or off.")
+    return Configure(commentary, threshold)
+
+
+_COMMANDS: dict[str, Callable[[Message], Command]] = {
+    "ask": lambda m: Query(_string(m, "text")),
+    "interrupt": lambda m: Interrupt(),
+    "add_rule": lambda m: AddRule(_string(m, "text")),
+    "remove_rule": lambda m: RemoveRule(_rule_id(m)),
+    "configure": _configure,
+    "forget": lambda m: Forget(rules=bool(m.get("rules"))),
+}
+
+
+async def serve_page(socket: WebSocket, hub: Hub, uploads: Uploads, keys: Keys,
+                     capture_fps: float, speech: Speech | None) -> None:
+    """The endpoint. The socket is accepted first: only then does a close code reach the page."""
+    await socket.accept()
+    refusal = keys.refuse_socket(socket)
+    if refusal:
+        await socket.close(refusal)
+        return
+    await Session(socket, hub, uploads, speech).run(capture_fps)
