@@ -1,2 +1,2 @@
-"""Triton kernels with their torch references; the version makes transformers pass over this folder."""
+"""Triton kernels with their torch references. transformers passes over this folder by its version."""
 __version__ = "0.0.0"

@@ -155,8 +155,10 @@ def model_files() -> Iterator[Finding]:
 
 
 def checkpoints() -> Iterator[Finding]:
-    """Larger models that are on this machine."""
+    """Larger models that are on this machine, and what `--model auto` makes of it."""
     try:
+        import torch
+
         import models
     except (ImportError, OSError):
         return     # said by `model_files`
@@ -164,6 +166,9 @@ def checkpoints() -> Iterator[Finding]:
     here = [hub_id for hub_id in known if models.cached(hub_id)]
     text = f"on this machine: {', '.join(here)}" if here else "none on this machine"
     yield Finding("ok" if here else "note", "larger models", text)
+    gpu = bool(here) and torch.cuda.is_available()
+    choice = "the first of these that fits the GPU" if gpu else "nano"
+    yield Finding("ok", "--model auto", f"takes {choice}")
 
 
 def sample() -> Iterator[Finding]:

@@ -114,6 +114,9 @@ class FakeBackend:
     def history(self) -> list[dict[str, Any]]:
         return [event.line() for event in self._told]
 
+    def rules(self) -> list[dict[str, Any]]:
+        return self._rules
+
     def preview(self) -> tuple[bytes, float] | None:
         if self.sources["current"] in ("none", "browser") or self.sources["paused"]:
             return None

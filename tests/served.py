@@ -4,6 +4,7 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -35,7 +36,8 @@ class Served:
         """A connection to the endpoint, with the right token unless another is given."""
         token = self.token if token is None else token
         uri = f"ws://127.0.0.1:{self.port}{path}?token={token}"
-        with connect(uri, additional_headers=headers, proxy=None, max_queue=None, max_size=None) as socket:
+        with connect(uri, additional_headers=headers, proxy=None, max_queue=None,
+                     max_size=None) as socket:
             yield socket
 
     @contextmanager
@@ -79,10 +81,12 @@ class Client:
 
 @contextmanager
 def serving(backend: FakeBackend, config: ServerConfig | None = None,
-            uploads: Uploads | None = None, **options: Any) -> Iterator[Served]:
+            uploads: Uploads | None = None, port: int = 17860,
+            **options: Any) -> Iterator[Served]:
     config = config or ServerConfig()
-    app = create_app(backend, config, uploads=uploads, **options)
-    bound = listen("127.0.0.1", 17860)
+    with ThreadPoolExecutor(1) as elsewhere:      # playwright keeps an event loop in this thread
+        app = elsewhere.submit(create_app, backend, config, uploads=uploads, **options).result()
+    bound = listen("127.0.0.1", port)
     server = make_server(app)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]}, daemon=True)
     with backend:

@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from conftest import absent
+from places import absent
 from samples import (
     index_of,
     make_cut,

@@ -5,13 +5,14 @@ import logging
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from streamassist.types import Command, Event, Rules, Stats
+from streamassist.types import Command, Event, Stats
 from ui.outbox import Line, Outbox
 
 log = logging.getLogger(__name__)
 
 Picture = tuple[bytes, float]
 
+KINDS = ("sample", "file", "rtsp", "rtsps", "camera", "browser", "none")
 MAX_HISTORY = 400      # lines a page gets when it joins
 
 
@@ -43,6 +44,9 @@ class Backend(Protocol):
     def history(self) -> list[Line]:
         """Lines of the events so far (answer, remark, alert, notice, failed), oldest first."""
 
+    def rules(self) -> list[dict[str, Any]]:
+        """The watch rules as in the last `Rules` event."""
+
     def preview(self) -> Picture | None:
         """The newest picture of a server-side source as JPEG, and its pts."""
 
@@ -70,7 +74,6 @@ class Hub:
         self.filming: str | None = None        # id of the page whose camera or screen is the source
         self.label = "camera"
         self._filmed: Picture | None = None
-        self._rules: list[dict[str, Any]] = []
         self._pages: tuple[Page, ...] = ()     # replaced, never changed: read by the worker thread
         self.close = backend.subscribe(self._on_event)
 
@@ -86,8 +89,6 @@ class Hub:
 
     def _on_event(self, event: Event) -> None:
         line = event.line()
-        if isinstance(event, Rules):
-            self._rules = line["rules"]
         if isinstance(event, Stats):
             for page in self._pages:
                 page.outbox.put_newest("stats", line)
@@ -101,7 +102,7 @@ class Hub:
             "history": self.backend.history()[-MAX_HISTORY:],
             "model": self.backend.model_name,
             "note": self.backend.model_note,
-            "rules": self._rules,
+            "rules": self.backend.rules(),
             "stats": stats.line() if stats else None,
             "source": self.source(),
         }
@@ -110,6 +111,7 @@ class Hub:
         """What is being watched; file paths and addresses stay here."""
         known = self.backend.sources
         kind = str(known.get("current", "none")).partition(":")[0]
+        kind = kind if kind in KINDS else "file"      # the command line takes bare paths too
         filming = self.filming if kind == "browser" else None
         name = self.label if kind == "browser" else known.get("name", kind)
         return {"type": "source", "kind": kind, "name": name,

@@ -4,6 +4,7 @@ import errno
 import logging
 import os
 import socket
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -28,8 +29,11 @@ PORTS_TO_TRY = 20
 
 def create_app(backend: Backend, config: ServerConfig, *, capture_fps: float = 5.0,
                speech: Speech | None = None, uploads: Uploads | None = None) -> FastAPI:
-    """The whole application; not to be called inside an event loop. `capture_fps`: how often a page sends a picture of its camera;
-    `speech`: takes (PCM16 at 16 kHz, Unix time); without it the page shows no microphone."""
+    """The whole application; not to be called inside an event loop.
+
+    `capture_fps`: pictures a second that a page sends of its camera; `speech` takes (PCM16 at
+    16 kHz, Unix time), and without it the page shows no microphone.
+    """
     keys, hub, files = Keys(config), Hub(backend), uploads or Uploads()
 
     @asynccontextmanager
@@ -124,11 +128,17 @@ def address(bound: socket.socket, config: ServerConfig) -> str:
     return f"http://{shown}:{bound.getsockname()[1]}"
 
 
-def serve(app: FastAPI, config: ServerConfig, on_ready: Callable[[str], None]) -> None:
-    """Run until interrupted. `on_ready` gets the address once it is certain (not yet answering)."""
-    bound = listen(config.host, config.port)
-    on_ready(address(bound, config))
-    make_server(app).run(sockets=[bound])
+def tell(url: str) -> None:
+    sys.stdout.write(f"Open {url} in your browser. Ctrl-C ends it.\n")
+    sys.stdout.flush()
+
+
+def serve(backend: Backend, config: ServerConfig, on_ready: Callable[[str], None] = tell) -> None:
+    """Run until interrupted. `on_ready` gets the address, which already takes connections."""
+    with listen(config.host, config.port) as bound:
+        app = create_app(backend, config)
+        on_ready(address(bound, config))
+        make_server(app).run(sockets=[bound])
 
 
 def make_server(app: FastAPI) -> uvicorn.Server:

@@ -6,6 +6,7 @@ a shifted, cropped, perhaps mirrored view as well (view 1), which also plays "an
 """
 import io
 import json
+import os
 import random
 import re
 import tarfile
@@ -21,7 +22,10 @@ from torch import Tensor
 from models.nano.backbone import FEATURE_DIM, INPUT_SIZE, normalize, pooled_tokens
 from models.nano.network import NUM_TOKENS, TOKEN_SIDE, load_backbone
 
-DATA = Path(__file__).resolve().parents[3] / "shared" / "data" / "train"
+DATA = Path(
+    os.environ.get("STREAMASSIST_TRAIN_DATA")
+    or Path(__file__).resolve().parents[3] / "shared" / "data" / "train"
+)
 
 
 @dataclass(frozen=True)
@@ -79,7 +83,7 @@ def read_images(pictures: list[Picture], folder: Path = DATA) -> Iterator[tuple[
 
 
 def moved_view(image: Image.Image, rng: random.Random) -> Image.Image:
-    """The same scene as a moving camera would see it: cropped, perhaps mirrored, brighter/darker."""
+    """The same scene as a moving camera would see it: cropped, mirrored, brighter."""
     w, h = image.size
     cw, ch = int(w * rng.uniform(0.7, 0.97)), int(h * rng.uniform(0.7, 0.97))
     x, y = rng.randint(0, w - cw), rng.randint(0, h - ch)

@@ -1,6 +1,6 @@
 """Yes/no questions made from captions by rule: is a thing there, does a sentence hold.
 
-Words of one line of `THINGS` mean the same thing, so "a man" is never a wrong "no" to "a person".
+Words of one line of `THINGS` (indented lines go on) mean the same thing, so "a man" is never a wrong "no" to "a person".
 """
 import random
 import re
@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from models.nano import prompts
 
 THINGS = """
-person people man men woman women boy boys girl girls child children kid kids guy lady player players rider baby toddler men crowd someone he she skier surfer snowboarder
+person people man men woman women boy boys girl girls child children kid kids guy lady
+ player players rider baby toddler men crowd someone he she skier surfer snowboarder
 dog dogs puppy puppies
 cat cats kitten kittens
 horse horses pony
@@ -114,7 +115,7 @@ rope
 hair
 tent
 """
-GROUPS = [tuple(line.split()) for line in THINGS.strip().splitlines()]
+GROUPS = [tuple(line.split()) for line in THINGS.strip().replace("\n ", " ").splitlines()]
 MASS = {"food", "fruit", "grass", "snow", "water", "sand", "hair", "broccoli", "traffic", "pizza"}
 WORD_GROUP = {word: i for i, group in enumerate(GROUPS) for word in group}
 

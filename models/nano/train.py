@@ -25,7 +25,11 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from models.nano import prompts
 from models.nano.data import FeatureStore, Picture, load_pictures
 from models.nano.network import (
-    NUM_TOKENS, TOKEN_SIDE, LoRALinear, Projector, lora_sites,
+    NUM_TOKENS,
+    TOKEN_SIDE,
+    LoRALinear,
+    Projector,
+    lora_sites,
 )
 from models.nano.questions import YesNoMaker
 from models.nano.weights import OWN_WEIGHTS, cache_dir, sha256_of, text_model_dir
@@ -36,24 +40,26 @@ LR_PROJECTOR, LR_LORA = 1e-3, 4e-4
 CAPTIONS_PER_PICTURE = 3
 FRAME_COUNTS = (1, 1, 1, 1, 1, 2, 3, 4)   # drawn per step
 SAME_SCENE = 0.6                          # chance that an earlier frame shows the same picture
-YES_NO_SHARE = 0.6
+VERDICT_WEIGHT = 5.0   # of the one token that says yes or no
+VERDICTS = ("Yes.", "No.")
 CHECKPOINT_EVERY_S = 180
 
 
 class TrainModel(nn.Module):
     """The frozen text model with LoRA, and the projector."""
 
-    def __init__(self) -> None:
+    def __init__(self, device: torch.device | str = "cpu") -> None:
         super().__init__()
-        folder = text_model_dir()
+        folder, self.device = text_model_dir(), torch.device(device)
         self.tokenizer = AutoTokenizer.from_pretrained(folder)
         self.text = AutoModelForCausalLM.from_pretrained(
             folder, dtype=torch.float32, attn_implementation="sdpa"
         ).requires_grad_(False)
-        dtype = fast_dtype()
+        dtype = fast_dtype(self.device)
         for _, parent, name in lora_sites(self.text):
             setattr(parent, name, LoRALinear(getattr(parent, name).to(dtype)))
         self.projector = Projector()
+        self.to(self.device)
 
     def trained_state(self) -> dict[str, Tensor]:
         """The tensors we ship: `projector.*` and `lora.<layer>.<module>.<a|b>`."""
@@ -66,20 +72,20 @@ class TrainModel(nn.Module):
 
 @dataclass
 class Tree:
-    """Token ids in branches; `learn` holds (index of the predicting token, token to predict)."""
+    """Token ids in branches; `learn`: (index of the predicting token, its target, weight)."""
 
     ids: list[int] = field(default_factory=list)
     branch: list[int] = field(default_factory=list)
     position: list[int] = field(default_factory=list)
-    learn: list[tuple[int, int]] = field(default_factory=list)
+    learn: list[tuple[int, int, float]] = field(default_factory=list)
     ancestors: list[set[int]] = field(default_factory=list)
     last: list[int] = field(default_factory=list)   # index of each branch's last token
 
-    def add(self, ids: list[int], parent: int | None = None, learn: bool = False) -> int:
+    def add(self, ids: list[int], parent: int | None = None, learn: float = 0.0) -> int:
         """Append a branch behind `parent` and return its number.
 
-        The first token of a learnt branch is predicted by the parent's last token, which its
-        siblings share.
+        A branch is learnt when `learn`, the weight of its first token, is not 0; that token is
+        predicted by the parent's last one, which siblings share.
         """
         number, start = len(self.ancestors), len(self.ids)
         before = -1 if parent is None else self.last[parent]
@@ -90,7 +96,8 @@ class Tree:
         self.position += range(first, first + len(ids))
         self.last.append(start + len(ids) - 1)
         if learn:
-            self.learn += zip([before, *range(start, start + len(ids) - 1)], ids, strict=True)
+            weights = [learn] + [1.0] * (len(ids) - 1)
+            self.learn += zip([before, *range(start, self.last[-1])], ids, weights, strict=True)
         return number
 
 
@@ -101,7 +108,8 @@ class Batches:
         self.model, self.pictures, self.features = model, pictures, features
         train = [i for i, p in enumerate(pictures) if p.split == "train"]
         self.by_kind = {
-            kind: [i for i in train if pictures[i].kind == kind] for kind in ("human", "label", "vqa")
+            kind: [i for i in train if pictures[i].kind == kind]
+            for kind in ("human", "label", "vqa")
         }
         self.yes_no = YesNoMaker([pictures[i].captions for i in self.by_kind["human"]])
         self.open = self.encode(prompts.OPEN)
@@ -143,7 +151,8 @@ class Batches:
         for question, answers in self._branches(picture, rng):
             node = tree.add(self.encode(question + prompts.CLOSE), root)
             for answer in answers:
-                tree.add(self.encode(answer + prompts.END), node, learn=True)
+                weight = VERDICT_WEIGHT if answer in VERDICTS else 1.0
+                tree.add(self.encode(answer + prompts.END), node, weight)
         return tree
 
     def _branches(self, picture: Picture, rng: random.Random) -> list[tuple[str, list[str]]]:
@@ -154,18 +163,15 @@ class Batches:
             return [(q, [a[:1].upper() + a[1:] + "."]) for q, a in picked]
         count = min(CAPTIONS_PER_PICTURE, len(picture.captions))
         captions = rng.sample(picture.captions, count)
-        branches = [(rng.choice(prompts.DESCRIBE_VARIANTS), captions)]
-        if rng.random() < YES_NO_SHARE:
-            question, answer = self.yes_no.make(picture.captions, rng)
-            branches.append((question, [answer]))
-        return branches
+        question, answer = self.yes_no.make(picture.captions, rng)
+        return [(rng.choice(prompts.DESCRIBE_VARIANTS), captions), (question, [answer])]
 
 
 def collate(trees: list[Tree]) -> dict[str, Tensor]:
     """Pad to the longest tree.
 
     `ids`, `position` (B, T); `mask` (B, 1, T, T), True where a token may look; `learn` (M, 3) rows
-    of (tree, index of the predicting token, token to predict).
+    of (tree, index of the predicting token, token to predict); `weight` (M,).
     """
     size = max(len(t.ids) for t in trees)
     ids, position = torch.zeros(2, len(trees), size, dtype=torch.long)
@@ -177,13 +183,18 @@ def collate(trees: list[Tree]) -> dict[str, Tensor]:
         ids[b, :n], position[b, :n] = torch.tensor(t.ids), torch.tensor(t.position)
         sees = torch.tensor([[j in a for j in range(len(t.ancestors))] for a in t.ancestors])
         mask[b, :n, :n] = sees[branch][:, branch] & causal[:n, :n]
-        learn += [(b, index, target) for index, target in t.learn]
-    return {"ids": ids, "position": position, "mask": mask[:, None], "learn": torch.tensor(learn)}
+        learn += [(b, index, target) for index, target, _ in t.learn]
+    weight = torch.tensor([w for t in trees for _, _, w in t.learn])
+    learn = torch.tensor(learn)
+    return {
+        "ids": ids, "position": position, "mask": mask[:, None], "learn": learn, "weight": weight
+    }
 
 
 def loss_of(model: TrainModel, trees: list[Tree], frames: Tensor) -> Tensor:
-    """Mean cross-entropy over the answer tokens."""
-    batch = collate(trees)
+    """Weighted mean cross-entropy over the answer tokens."""
+    batch = {name: value.to(model.device) for name, value in collate(trees).items()}
+    frames = frames.to(model.device)
     embeds = model.text.get_input_embeddings()(batch["ids"])
     num_open = len(model.tokenizer(prompts.OPEN, add_special_tokens=False).input_ids)
     num_visual = frames.shape[1]
@@ -199,7 +210,8 @@ def loss_of(model: TrainModel, trees: list[Tree], frames: Tensor) -> Tensor:
         use_cache=False,
     ).last_hidden_state
     tree, index, target = batch["learn"].unbind(1)
-    return F.cross_entropy(model.text.lm_head(hidden[tree, index]), target)
+    losses = F.cross_entropy(model.text.lm_head(hidden[tree, index]), target, reduction="none")
+    return (losses * batch["weight"]).sum() / batch["weight"].sum()
 
 
 class Trainer:
@@ -212,7 +224,7 @@ class Trainer:
         self.features = FeatureStore(folder.parent / "features", len(self.pictures))
         if not self.features.complete:
             self.features.fill(self.pictures, _report("features"))
-        self.model = TrainModel()
+        self.model = TrainModel("cuda" if torch.cuda.is_available() else "cpu")
         self.batches = Batches(self.model, self.pictures, self.features)
         self.trained = [p for p in self.model.parameters() if p.requires_grad]
         lora = [p for n, p in self.model.text.named_parameters() if p.requires_grad]
@@ -229,7 +241,7 @@ class Trainer:
         file = self.folder / "checkpoint.pt"
         if not file.exists():
             return
-        saved = torch.load(file, weights_only=True)
+        saved = torch.load(file, map_location=self.model.device, weights_only=True)
         for parameter, value in zip(self.trained, saved["trained"], strict=True):
             parameter.data.copy_(value)
         self.optimizer.load_state_dict(saved["optimizer"])
@@ -249,7 +261,7 @@ class Trainer:
     def export(self, path: Path) -> None:
         """Write the tensors we ship in bfloat16, and their SHA-256 beside them."""
         state = self.model.trained_state()
-        state = {k: v.to(torch.bfloat16).contiguous() for k, v in state.items()}
+        state = {k: v.to("cpu", torch.bfloat16).contiguous() for k, v in state.items()}
         save_file(state, path, metadata={"format": "nano-1", "steps": str(self.step)})
         path.with_suffix(".sha256").write_text(f"{sha256_of(path)}  {path.name}\n")
 

@@ -3,15 +3,13 @@
 The text model travels as GGUF inside a package; it is converted once to a folder of safetensors
 (`.cache/nano/text`), which then loads in a fraction of a second.
 """
-import hashlib
 import importlib.util
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from streamassist.errors import StreamAssistError
+from streamassist.paths import cache_dir, sha256_of
 
-ROOT = Path(__file__).resolve().parents[2]
 OWN_WEIGHTS = Path(__file__).with_name("nano.safetensors")
 
 
@@ -50,14 +48,6 @@ BACKBONE = PackagedFile(
 )
 
 
-def sha256_of(file: Path) -> str:
-    digest = hashlib.sha256()
-    with file.open("rb") as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
 def verify(file: Path, sha256: str) -> None:
     """Raise StreamAssistError unless `file` exists and has this SHA-256."""
     if not file.is_file():
@@ -67,11 +57,6 @@ def verify(file: Path, sha256: str) -> None:
             f"The model file {file} does not have the expected SHA-256, so it is not loaded. "
             "Delete it and run `make setup` again."
         )
-
-
-def cache_dir() -> Path:
-    """Folder of everything made at set-up; `STREAMASSIST_CACHE` moves it."""
-    return Path(os.environ.get("STREAMASSIST_CACHE", ROOT / ".cache"))
 
 
 def text_model_dir() -> Path:

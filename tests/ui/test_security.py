@@ -2,11 +2,13 @@
 import asyncio
 import http.client
 import re
+import socket
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from urllib.parse import urlencode
 
 import pytest
+import uvicorn
 from websockets.exceptions import ConnectionClosed
 
 from fake_backend import FakeBackend
@@ -14,7 +16,7 @@ from served import Served, serving, wait_for
 from streamassist.config import ServerConfig
 from streamassist.errors import StreamAssistError
 from ui.guard import FOREIGN_ORIGIN, WRONG_TOKEN
-from ui.server import address, listen
+from ui.server import address, listen, serve
 from ui.uploads import MAX_FILES, Uploads
 
 
@@ -114,7 +116,7 @@ def test_an_uploaded_file_can_be_opened_and_only_that(served: Served) -> None:
         page.send("source", spec=spec)
         wait_for(lambda: served.backend.opened)
     path = served.backend.opened[-1].removeprefix("file:")
-    assert path.endswith(".mp4") and open(path, "rb").read() == b"film"
+    assert path.endswith(".mp4") and Path(path).read_bytes() == b"film"
 
 
 @pytest.mark.parametrize("body, words", [(b"", "empty"), (b"x" * 1001, "larger than")])
@@ -186,6 +188,21 @@ def test_the_password_opens_the_page_by_a_cookie(locked: Served, way: str) -> No
     with locked.socket(Cookie=pair) as socket:
         socket.send('{"type": "hello", "id": "x", "now": 0}')
         assert '"hello"' in socket.recv(5)
+
+
+def test_the_command_line_is_told_the_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`serve` itself, stopped as soon as it runs."""
+    import ui.server
+
+    class Stopped(uvicorn.Server):
+        def run(self, sockets: list[socket.socket]) -> None:
+            self.should_exit = True
+            super().run(sockets)
+
+    told: list[str] = []
+    monkeypatch.setattr(ui.server.uvicorn, "Server", Stopped)
+    serve(FakeBackend(), ServerConfig(port=19860), told.append)
+    assert re.fullmatch(r"http://127\.0\.0\.1:198\d\d", told[0])
 
 
 def test_a_taken_port_gives_the_next_one() -> None:

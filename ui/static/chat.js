@@ -20,6 +20,11 @@ export class Transcript {
     this.waiting = [];          // questions asked here, not begun to be answered
     this.open = new Map();      // turn -> item being written
     this.shown = new Set();
+    this.scrolledAway = new Set();
+    for (const list of [this.feed, this.lane]) {
+      list.addEventListener("scroll", () => this.scrolled(list), { passive: true });
+      new ResizeObserver(() => this.keepingEnd(list, () => {})).observe(list);
+    }
     this.search = byId("search");
     this.search.addEventListener("input", () => this.find());
     setInterval(() => document.hidden || [this.feed, this.lane].forEach(refreshTimes), 5000);
@@ -56,6 +61,7 @@ export class Transcript {
   asked(question) {
     const item = this.question(question);
     this.waiting.push(item);
+    this.scrolledAway.delete(this.feed);
     return this.append(this.feed, item, MAX_FEED);
   }
 
@@ -186,12 +192,14 @@ export class Transcript {
 
   // Follow the newest unless the reader scrolled away from it.
   keepingEnd(list, change) {
-    const across = list === this.lane;
-    const left = across ? list.scrollWidth - list.clientWidth - list.scrollLeft : list.scrollHeight - list.clientHeight - list.scrollTop;
     change();
-    if (left > 80) return;
-    if (across) list.scrollLeft = list.scrollWidth;
-    else list.scrollTop = list.scrollHeight;
+    if (!this.scrolledAway.has(list)) list.scrollTo(list.scrollWidth, list.scrollHeight);
+  }
+
+  scrolled(list) {
+    const left = list === this.lane ? list.scrollWidth - list.clientWidth - list.scrollLeft : list.scrollHeight - list.clientHeight - list.scrollTop;
+    if (left > 80) this.scrolledAway.add(list);
+    else this.scrolledAway.delete(list);
   }
 
   hide(item) {
