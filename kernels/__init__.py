@@ -1,2 +1,2 @@
-"""Triton kernels with their torch references. transformers passes over this folder by its version."""
+"""Triton kernels and their torch references. By its version transformers passes it over."""
 __version__ = "0.0.0"

@@ -7,6 +7,7 @@ frames); the engine may be thrown away and made anew. No threads and no waiting:
 import logging
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 
 from streamassist.archive import Archive
 from streamassist.clock import Clock
@@ -14,6 +15,7 @@ from streamassist.config import Config
 from streamassist.engine import Engine
 from streamassist.errors import StreamAssistError
 from streamassist.frames import jpeg
+from streamassist.motion import MotionMeter
 from streamassist.response.base import ResponsePolicy
 from streamassist.response.gate import Gate
 from streamassist.rules import Rule, RuleBook, is_rule
@@ -64,7 +66,7 @@ class Session:
         self.engine = make_engine()
         self.gate = Gate(config.gate)
         self.rules = RuleBook()
-        self.archive = Archive()
+        self.archive, self._motion = Archive(), MotionMeter()
         self.transcript: deque[Event] = deque(maxlen=MAX_TRANSCRIPT)
         self.commentary = True
         self.speaker = Speaker(self.gate, response, clock, self.emit)
@@ -107,6 +109,7 @@ class Session:
             frame=frame.index,
             change=change.change,
             novelty=change.novelty,
+            motion=self._motion.update(frame.image),
             assistant_speaking=self.speaker.speaking is not None,
             pending_query=self.speaker.pending_query,
             lag_s=self.lag_s,
@@ -193,8 +196,16 @@ class Session:
         self.response.reset()
         self.rules.restart_clock()
         self._recent.clear()
+        self._motion.reset()
         self.archive.clear()
+        self._cut_evidence()
         self.t, self.urge = 0.0, 0.0
+
+    def _cut_evidence(self) -> None:
+        """Times of an earlier stream name no picture of this one."""
+        old = [replace(e, evidence=[]) if hasattr(e, "evidence") else e for e in self.transcript]
+        self.transcript.clear()
+        self.transcript.extend(old)
 
     # ------------------------------------------------------------ speaking
 
@@ -240,6 +251,7 @@ class Session:
             "cache_tokens": len(cache), "cache_bytes": cache.bytes, "lag_s": round(self.lag_s, 3),
             "first_word_ms": self.speaker.first_word_ms, "urge": round(self.urge, 3),
             "threshold": self.gate.threshold, "busy": self.busy,
+            "extra": {"commentary": self.commentary},
         }
 
     def history(self) -> list[dict]:

@@ -310,7 +310,8 @@ _SNAKE = {
 class FrameSignals:
     """What a response policy may look at, after each frame (all causal).
 
-    change: 0..1 against the previous frame; novelty: 0..1 against the frame last spoken about;
+    change: 0..1 against the previous frame, novelty: 0..1 against the frame last spoken about, both
+    of the model's features; motion: 0..1 of the picture's cells that changed;
     p_yes: rule id -> probability, for the rules probed at this frame.
     """
 
@@ -318,6 +319,7 @@ class FrameSignals:
     frame: int
     change: float = 0.0
     novelty: float = 1.0
+    motion: float = 0.0
     p_silence: float | None = None
     p_yes: dict[int, float] = field(default_factory=dict)
     user_speaking: bool = False

@@ -14,13 +14,14 @@ from streamassist.errors import StreamAssistError
 from streamassist.frames import FrameBuffer, FrameSampler, RawFrame
 from streamassist.metrics import Rate
 from streamassist.session import Session
-from streamassist.types import Command, Event, NewStream, Notice, Stats
+from streamassist.types import Command, Event, NewStream, Notice, Rules, Stats
 
 log = logging.getLogger(__name__)
 
 MAX_COMMANDS = 64
 MAX_FRAMES = 2          # waiting frames; more would only be older
 STATS_EVERY_S = 0.5
+RULES_EVERY_S = 2.0     # so that a page sees when each was last checked
 
 Listener = Callable[[Event], None]
 
@@ -46,7 +47,7 @@ class Worker:
         self._seen = 0
         self._source_rate, self._used_rate = Rate(), Rate()
         self._origin = clock.monotonic()
-        self._last_stats = float("-inf")
+        self._last_stats = self._last_rules = float("-inf")
 
     # ------------------------------------------------------------ any thread
 
@@ -194,6 +195,9 @@ class Worker:
             self._last_stats = now
             self.stats = self.figures()
             self._emit(self.stats)
+        if self.session.rules.rules and now - self._last_rules >= RULES_EVERY_S:
+            self._last_rules = now
+            self.session.emit(Rules, self.now(), rules=self.session.rules.view())
 
     def figures(self) -> Stats:
         """The counters as they stand."""

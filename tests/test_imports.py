@@ -54,6 +54,7 @@ TABLE = {
     "streamassist.paths": May(""),
     "streamassist.clock": May(""),
     "streamassist.metrics": May(CORE),
+    "streamassist.motion": May("", "numpy cv2"),
     "streamassist.archive": May(CORE),
     "streamassist.rules": May(CORE),
     "streamassist.types": May(CORE, "numpy"),
@@ -78,7 +79,8 @@ TABLE = {
     ),
     "streamassist.speaker": May(TALK, "", THREADS),
     "streamassist.session": May(
-        f"{TALK} streamassist.archive streamassist.frames streamassist.rules streamassist.speaker",
+        f"{TALK} streamassist.archive streamassist.frames streamassist.motion streamassist.rules "
+        "streamassist.speaker",
         "", THREADS,
     ),
     "streamassist.worker": May(LIVE),

@@ -41,6 +41,12 @@ class Nano(HFVideoLLM):
     history_turns = 0
     tokens_per_frame = NUM_TOKENS
     describe_prompt = prompts.DESCRIBE
+    note = (
+        "nano is a small model that runs on this computer. It describes everyday scenes in a "
+        "sentence and answers short questions; it is often wrong about colours, counts, text and "
+        "rare things. A larger model (--model qwen3-vl) sees much more. nano's weights are for "
+        "research and education only."
+    )
 
     def __init__(
         self,

@@ -1,6 +1,7 @@
 """Yes/no questions made from captions by rule: is a thing there, does a sentence hold.
 
-Words of one line of `THINGS` (indented lines go on) mean the same thing, so "a man" is never a wrong "no" to "a person".
+Words of one line of `THINGS` (indented lines go on) mean the same thing, so "a man" is never a
+wrong "no" to "a person".
 """
 import random
 import re

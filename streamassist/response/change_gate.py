@@ -1,8 +1,8 @@
 """Comment when the picture has changed since the last remark.
 
 Training-free and causal. `novelty` (distance to the frame last spoken about) says whether there is
-news; a frame in the middle of fast motion (`change`) is waited out, because a blurred picture
-describes badly. The idea of change as a trigger is TimeChat-Online's (arXiv 2504.17343); comparing
+news; a frame in the middle of fast `motion` is waited out, because a blurred picture describes
+badly. The idea of change as a trigger is TimeChat-Online's (arXiv 2504.17343); comparing
 with the frame last spoken about and the settling rule are ours.
 """
 from dataclasses import dataclass, field
@@ -13,12 +13,12 @@ from streamassist.types import FrameSignals
 
 @dataclass
 class ChangeGate(ResponsePolicy):
-    settled: float = 0.5      # a change above this is motion to wait out
+    settled: float = 0.5      # of the picture's cells; more than these moving is waited out
     patience_s: float = 2.0   # but not longer than this
     _moving_since: float | None = field(default=None, init=False, repr=False)
 
     def score(self, signals: FrameSignals) -> float:
-        if signals.change <= self.settled:
+        if signals.motion <= self.settled:
             self._moving_since = None
             return signals.novelty
         if self._moving_since is None:

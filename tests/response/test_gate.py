@@ -78,9 +78,9 @@ def test_repeats_and_staleness():
 
 def test_change_gate_waits_out_motion_but_not_for_ever():
     policy = ChangeGate(settled=0.5, patience_s=2.0)
-    moving = [policy.score(signals(t / 2, change=0.9, novelty=0.9)) for t in range(8)]
+    moving = [policy.score(signals(t / 2, motion=0.9, novelty=0.9)) for t in range(8)]
     assert moving[:4] == [0.5] * 4 and moving[4:] == [0.9] * 4
-    assert policy.score(signals(4.0, change=0.1, novelty=0.8)) == 0.8
+    assert policy.score(signals(4.0, motion=0.1, novelty=0.8)) == 0.8
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -89,6 +89,6 @@ def test_every_policy_is_causal_and_replays(name):
     news = [0.1, 0.9, 0.2, 0.8, 0.8, 0.05, 1.0, 0.4]
     def run(values):
         policy = METHODS[name]()
-        return [policy.score(signals(i / 2, change=v, novelty=v)) for i, v in enumerate(values)]
+        return [policy.score(signals(i / 2, motion=v, novelty=v)) for i, v in enumerate(values)]
     assert run(news)[:5] == run(news[:5]) and run(news) == run(news)
     assert all(0 <= score <= 1 for score in run(news))

@@ -1,0 +1,28 @@
+"""How much of the picture moves: a cheap pixel signal, independent of the model.
+
+Pictures are shrunk by area averaging with OpenCV, which hides sensor noise, and compared in grey.
+"""
+import cv2
+import numpy as np
+
+SIZE = (64, 48)
+STEP = 12   # grey levels by which a cell must change to count as moving
+
+
+class MotionMeter:
+    """Fraction of the picture's cells, 0..1, that changed since the picture before."""
+
+    def __init__(self) -> None:
+        self._previous: np.ndarray | None = None
+
+    def reset(self) -> None:
+        self._previous = None
+
+    def update(self, image: np.ndarray) -> float:
+        """`image` RGB (H, W, 3) uint8; 0 for the first one."""
+        small = cv2.resize(image, SIZE, interpolation=cv2.INTER_AREA)
+        grey = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
+        previous, self._previous = self._previous, grey
+        if previous is None:
+            return 0.0
+        return float((cv2.absdiff(grey, previous) > STEP).mean())
