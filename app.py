@@ -106,11 +106,13 @@ def parse_flags(argv: list[str]) -> Config:
 def serve(config: Config) -> None:
     """Load the model, open the page and serve until Ctrl-C."""
     from streamassist.live import Live
-    from streamassist.sources import parse_source
+    from streamassist.sources import open_source, parse_source
     from streamassist.worker import Worker
     from ui.server import serve as serve_pages
 
-    parse_source(config.source)
+    source = parse_source(config.source)
+    if source.kind != "sample":   # without the sample everything else works
+        open_source(source)
     print("Loading the model ...", flush=True)
     app = build(config)
     print(f"Model: {app.reason}", flush=True)

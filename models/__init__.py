@@ -82,8 +82,8 @@ def load(
         return FakeLLM(), "fake, as asked for: it only plays a script, for tests of the page."
     if spec in FAMILIES:
         return _family(spec, request)
-    if spec and Path(spec).expanduser().is_dir():
-        return _folder(Path(spec).expanduser(), request), f"{spec}, the folder asked for."
+    if folder := _existing(spec):
+        return _folder(folder, request), f"{spec}, the folder asked for."
     if HUB_ID.fullmatch(spec) and not spec.startswith("."):
         return _folder(fetch(spec), request, spec), f"{spec}, as asked for."
     raise StreamAssistError(
@@ -136,10 +136,19 @@ def _nano(request: Request) -> "VideoLLM":
     return Nano.load(request.device, request.attention)
 
 
+def _existing(spec: str) -> Path | None:
+    """The folder a spec names; None for what no file system could have."""
+    try:
+        folder = Path(spec).expanduser()
+        return folder if spec and folder.is_dir() else None
+    except (OSError, RuntimeError):   # too long a name, no such user
+        return None
+
+
 def _folder(folder: Path, request: Request, name: str | None = None) -> "VideoLLM":
     """A checkpoint folder, by the `model_type` in its config.json."""
     try:
-        kind = json.loads((folder / "config.json").read_text())["model_type"]
+        kind = str(json.loads((folder / "config.json").read_text())["model_type"])
     except (OSError, ValueError, KeyError, TypeError):
         raise StreamAssistError(
             f"{folder} is not a checkpoint: it has no readable config.json with a model_type; "

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from models.probing import yes_no_probe
 from streamassist.cache import KVCache
 from streamassist.rope import Rope
 from streamassist.types import Chunk, Frame, Role, VisualTokens
@@ -121,6 +122,9 @@ class FakeLLM:
 
     def yes_no_ids(self, statement: str) -> tuple[list[int], list[int], list[int]]:
         return [PROBE, *_ids(statement), ANSWER], _ids("yes"), _ids("no")
+
+    def probe(self, statement: str, cache: KVCache, pts: float) -> float:
+        return yes_no_probe(self, statement, cache, pts)
 
     def detokenize(self, ids: Sequence[int]) -> str:
         """A character whose last bytes are still to come is left out."""

@@ -16,6 +16,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 from models.attention import choose_flash, install
 from models.checkpoint import head_dim_of, load_tokenizer, load_weights, rope_of, stop_ids_of
 from models.preprocess import read_settings
+from models.probing import yes_no_probe
 from streamassist.cache import KVCache
 from streamassist.errors import StreamAssistError
 from streamassist.types import Chunk, Frame, Role, VisualTokens
@@ -160,7 +161,11 @@ class HFVideoLLM:
     # ------------------------------------------------------------ forward
 
     def forward(self, chunk: Chunk, cache: KVCache) -> Tensor:
-        """Append the chunk; logits (V,) float32 of its last row.
+        """Append the chunk; logits (V,) float32 of its last row."""
+        return self.last_rows(chunk, cache, 1)[0]
+
+    def last_rows(self, chunk: Chunk, cache: KVCache, rows: int) -> Tensor:
+        """Append the chunk; logits (rows, V) float32 of its last rows.
 
         The cache is entered first: what it allocates must outlive inference mode.
         """
@@ -172,9 +177,18 @@ class HFVideoLLM:
                 position_ids=positions if self.num_axes == 1 else positions[:, None],
                 past_key_values=view(cache),
                 use_cache=True,
-                logits_to_keep=1,
+                logits_to_keep=rows,
             )
-        return out.logits[0, -1].float().clone()
+        return out.logits[0].float().clone()
+
+    def log_likelihood(
+        self, given: Sequence[int], ids: Sequence[int], cache: KVCache, pts: float
+    ) -> float:
+        """log P(ids | cache, given), natural. Appends a branch; the caller drops it."""
+        whole = [*given, *ids[:-1]]
+        chunk = self.text_chunk(whole, cache.next_position, Role.BRANCH, pts)
+        scores = self.last_rows(chunk, cache, len(ids)).log_softmax(-1)
+        return float(scores.gather(1, torch.tensor(ids, device=scores.device)[:, None]).sum())
 
     def inputs(self, chunk: Chunk) -> dict[str, Any]:
         """Ids and, for a frame, the encoder's output as the model's own code would make it."""
@@ -196,7 +210,7 @@ class HFVideoLLM:
         """`text` without the model's control tokens, which a user could type."""
         for token in self.tokenizer.get_added_vocab():
             text = text.replace(token, " ")
-        return text.strip()
+        return text.encode(errors="replace").decode().strip()   # half a surrogate pair is no text
 
     def prompt_ids(self) -> list[int]:
         return self.encode_text(self._template([("", None)])[0])
@@ -208,6 +222,9 @@ class HFVideoLLM:
         branch = self.question_ids(self.yes_no_text(statement))
         yes, no = (self._openings(word) for word in ("yes", "no"))
         return branch, sorted(yes - no), sorted(no - yes)
+
+    def probe(self, statement: str, cache: KVCache, pts: float) -> float:
+        return yes_no_probe(self, statement, cache, pts)
 
     def yes_no_text(self, statement: str) -> str:
         return YES_NO.format(statement=statement)

@@ -1,8 +1,10 @@
 """`python -m streamassist replay CLIP ...` and `python -m streamassist doctor`."""
 import json
+import os
 import sys
 from contextlib import nullcontext
 from pathlib import Path
+from typing import TextIO
 
 from app import Parser, add_model_flags, build, config_of, run
 from streamassist.errors import StreamAssistError
@@ -24,24 +26,40 @@ def replay_command(argv: list[str]) -> None:
     args = parser.parse_args(argv)
     config, video = config_of(args), open_video(args.clip)
     plan = Plan.parse(args.ask, args.watch)
-    with _output(args.out) as out:
-        app = build(config)
-        print(f"Model: {app.reason}", file=sys.stderr)
-        if args.real_time:
-            events = replay_real_time(video, app.make_session, config, plan, app.clock)
-        else:
-            events = replay(video, app.make_session, config, plan)
+    _check_output(args.out, video.path)
+    app = build(config)
+    print(f"Model: {app.reason}", file=sys.stderr)
+    if args.real_time:
+        events = replay_real_time(video, app.make_session, config, plan, app.clock)
+    else:
+        events = replay(video, app.make_session, config, plan)
+    with nullcontext(sys.stdout) if args.out is None else args.out.open("w") as out:
         for event in events:
-            print(json.dumps(event.line()), file=out, flush=True)
-            if out is not sys.stdout and isinstance(event, Stats):
+            _print(json.dumps(event.line()), out)
+            if args.out and isinstance(event, Stats):
                 print(f"{event.t:.0f} s watched", file=sys.stderr)
 
 
-def _output(path: Path | None):
-    if path is None:
-        return nullcontext(sys.stdout)
+def _print(line: str, out: TextIO) -> None:
+    """A line to the output; a disk that fills up on the way is told in a sentence."""
     try:
-        return path.open("w")
+        print(line, file=out, flush=True)
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), out.fileno())   # for the rest, when it is closed
+        raise StreamAssistError(
+            f"{out.name} cannot be written ({error.strerror}); free some space, or name another "
+            "file with --out."
+        ) from None
+
+
+def _check_output(path: Path | None, clip: Path) -> None:
+    """Say before the model is loaded what cannot be written; what is there is kept so far."""
+    if path is None:
+        return
+    try:
+        if path.exists() and path.samefile(clip):
+            raise StreamAssistError(f"--out {path} is the clip itself; name another file.")
+        path.open("a").close()
     except OSError as error:
         raise StreamAssistError(
             f"--out {path} cannot be written ({error.strerror}); name another file."
@@ -53,13 +71,18 @@ def main(argv: list[str]) -> int:
     if command == "replay":
         return run(lambda: replay_command(rest))
     if command == "doctor":
-        from streamassist import doctor
-
-        return doctor.main()
+        return _doctor(rest)
     if command in ("-h", "--help"):
         print(__doc__)
         return 0
     return run(lambda: _unknown(command))
+
+
+def _doctor(argv: list[str]) -> int:
+    from streamassist import doctor
+
+    parser = Parser(prog="python -m streamassist doctor", description=doctor.__doc__)
+    return run(lambda: parser.parse_args(argv)) or doctor.main()
 
 
 def _unknown(command: str) -> None:

@@ -60,6 +60,10 @@ class ServerConfig:
 
     def __post_init__(self) -> None:
         check_range("--port", self.port, 1, 65535)
+        if not self.host.strip():
+            raise StreamAssistError("--host is empty; leave it out, or name an address.")
+        if self.token is not None and not self.token.strip():
+            raise StreamAssistError("--token is empty; give a password, or leave it out.")
         if not self.loopback and not self.token:
             raise StreamAssistError(
                 f"Listening on {self.host} lets other machines in; "

@@ -156,16 +156,13 @@ class Engine:
     # ------------------------------------------------------------ probing
 
     def probe(self, statement: str, pts: float) -> float:
-        """P(yes) / (P(yes) + P(no)) that `statement` holds now; leaves no trace."""
-        ids, yes, no = self.model.yes_no_ids(statement)
+        """How likely it is, 0..1, that `statement` holds now; leaves no trace."""
         with self._branch_aside():
             first_slot = self.cache.size
             try:
-                logits = self._append(ids, Role.BRANCH, pts)
+                return self.model.probe(statement, self.cache, pts)
             finally:
                 self.cache.truncate(first_slot)
-        scores = logits.float().log_softmax(-1)
-        return float(torch.sigmoid(scores[yes].logsumexp(0) - scores[no].logsumexp(0)))
 
 
 def distance(a: torch.Tensor, b: torch.Tensor | None) -> float:

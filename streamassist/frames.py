@@ -11,6 +11,7 @@ from streamassist.errors import StreamAssistError
 from streamassist.types import Frame
 
 MAX_PIXELS = 4096 * 4096   # larger JPEGs are refused before they are decoded
+MAX_ASPECT = 100           # of the longer side to the shorter: no model reads a thinner picture
 RESTART_S = 1.0            # time that runs back by more than this is a new stream
 GRID_SLACK = 1e-6          # in frames: a frame this little early still counts as on time
 
@@ -24,8 +25,11 @@ class RawFrame:
     index: int = 0
 
     def decode(self) -> Frame:
-        """The picture itself; raises StreamAssistError for a JPEG that cannot be read."""
+        """The picture itself; raises StreamAssistError for one that cannot be read."""
         image = decode_jpeg(self.data) if isinstance(self.data, bytes) else self.data
+        height, width = image.shape[:2]
+        if max(height, width) > MAX_ASPECT * min(height, width):
+            raise StreamAssistError(f"A frame of {width} x {height} pixels is too narrow.")
         return Frame(image, self.pts, self.index)
 
 

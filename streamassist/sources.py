@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 
 def redact(text: str) -> str:
     """The text without the user names, passwords and tokens of the URLs in it."""
-    return SECRET.sub(r"\1***", re.sub(r"(\w+://)[^\s'\"]*@", r"\1***@", text))
+    return SECRET.sub(r"\1***", re.sub(r"(\w+://).*@", r"\1***@", text, flags=re.DOTALL))
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +44,12 @@ class Source:
     where: str = ""
 
     def __str__(self) -> str:
-        return {"sample": "the sample clip", "camera": f"camera {self.where}"}.get(
-            self.kind, redact(self.where) or self.kind
-        )
-
-    @property
-    def live(self) -> bool:
-        return self.kind in ("rtsp", "camera")
+        """How to call it in front of people: no password, no folder of this computer."""
+        names = {
+            "sample": "the sample clip", "camera": f"camera {self.where}",
+            "file": Path(self.where).name, "rtsp": redact(self.where),
+        }
+        return names.get(self.kind, self.kind)
 
 
 def parse_source(spec: str) -> Source:
@@ -90,6 +89,15 @@ def _rtsp(url: str) -> Source:
     return Source("rtsp", url)
 
 
+def open_source(source: Source) -> VideoFile | None:
+    """Open a file now, None for what has none; raises StreamAssistError for what cannot work."""
+    if source.kind == "camera":
+        check_camera(source.where)
+    if source.kind == "sample":
+        return open_video(sample_clip())
+    return open_video(source.where) if source.kind == "file" else None
+
+
 class SourceRunner:
     """One thread that reads a server-side source and offers its frames.
 
@@ -111,7 +119,6 @@ class SourceRunner:
         self.source = parse_source(spec)
         self.offer, self.notify, self.clock = offer, notify, clock or RealClock()
         self.fps, self.loop = fps, loop
-        self.native_fps = 0.0
         self._file = self._check()
         self._stop, self._paused = threading.Event(), threading.Event()
         self._died_at: float | None = None
@@ -119,15 +126,10 @@ class SourceRunner:
         self._thread = threading.Thread(target=self._run, name="source", daemon=True)
 
     def _check(self) -> VideoFile | None:
-        """Open files now; say now what can never work."""
         if self.source.kind in ("browser", "none"):
             raise ValueError("frames of a page need no thread")
-        if self.source.kind == "camera":
-            check_camera(self.source.where)
-        if self.source.live:
-            return None
-        video = open_video(sample_clip() if self.source.kind == "sample" else self.source.where)
-        self.native_fps = video.fps
+        video = open_source(self.source)
+        self.native_fps = video.fps if video else 0.0
         return video
 
     # ------------------------------------------------------------ control, from any thread
@@ -213,6 +215,8 @@ class SourceRunner:
 
     def _lost(self, error: Exception) -> None:
         """Announce the first failure, then wait before the next attempt."""
+        if self._stop.is_set():   # nobody watches it any more
+            return
         if self._died_at is None:
             self._died_at = self.clock.monotonic()
             self.notify(f"No picture from {self.source}: {reason(error)}. Trying again.")
@@ -263,7 +267,7 @@ def reason(error: Exception) -> str:
         av.error.ExitError: "it does not answer",
         FileNotFoundError: "it is not there",
         PermissionError: "it may not be opened (join the group `video`)",
-        av.error.InvalidDataError: "it sends something that is no video",
+        av.error.InvalidDataError: "it does not answer, or not with a video",
         StreamAssistError: redact(str(error)).rstrip("."),
     }
     for kind, words in reasons.items():

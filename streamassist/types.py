@@ -109,6 +109,9 @@ class VideoLLM(Protocol):
     def yes_no_ids(self, statement: str) -> tuple[list[int], list[int], list[int]]:
         """(branch ids, ids that begin "yes", ids that begin "no") for a probe of `statement`."""
 
+    def probe(self, statement: str, cache: KVCache, pts: float) -> float:
+        """How likely it is, 0..1, that `statement` holds. Appends a branch; the caller drops it."""
+
     def frame_chunk(self, tokens: VisualTokens, start: int) -> Chunk: ...
 
     def text_chunk(self, ids: Sequence[int], start: int, role: Role, pts: float) -> Chunk: ...

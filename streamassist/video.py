@@ -32,20 +32,31 @@ def open_video(path: str | Path) -> "VideoFile":
             f"A source that begins with {scheme[0]} is not supported; "
             "use a file, rtsp://..., camera:0 or sample."
         )
-    path = Path(path).expanduser()
+    path = _without_tilde(Path(path))
     _check_readable(path)
     return VideoFile(path)
 
 
-def _check_readable(path: Path) -> None:
-    if path.is_dir():
-        raise StreamAssistError(f"{path} is a folder; give the path of a video file.")
+def _without_tilde(path: Path) -> Path:
     try:
+        return path.expanduser()
+    except RuntimeError:
+        raise StreamAssistError(
+            f"There is no user {path.parts[0]}; write the path in full."
+        ) from None
+
+
+def _check_readable(path: Path) -> None:
+    try:
+        if path.is_dir():
+            raise StreamAssistError(f"{path} is a folder; give the path of a video file.")
         with path.open("rb") as stream:
             if not stream.read(1):
                 raise StreamAssistError(f"{path} is empty (0 bytes); copy or record it again.")
     except FileNotFoundError:
         raise StreamAssistError(f"There is no file {path}; check the path.") from None
+    except ValueError:   # a zero byte
+        raise StreamAssistError(f"{str(path)!r} cannot be a file; check the path.") from None
     except PermissionError:
         raise StreamAssistError(f"{path} may not be read; give yourself the right to.") from None
     except OSError as error:

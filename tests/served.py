@@ -22,9 +22,11 @@ WAIT_S = 10.0
 
 @dataclass(frozen=True)
 class Served:
+    """`backend` is the scripted one, where the page is served from this process."""
+
     port: int
     token: str
-    backend: FakeBackend
+    backend: FakeBackend | None = None
 
     @property
     def url(self) -> str:
@@ -60,9 +62,9 @@ class Client:
     def send_picture(self, jpeg: bytes, taken_at: float | None = None, kind: int = 1) -> None:
         self.socket.send(HEADER.pack(kind, time.time() if taken_at is None else taken_at) + jpeg)
 
-    def until(self, *kinds: str) -> list[dict[str, Any]]:
+    def until(self, *kinds: str, seconds: float = WAIT_S) -> list[dict[str, Any]]:
         """The text messages up to and with the first of one of these kinds."""
-        lines, deadline = [], time.monotonic() + WAIT_S
+        lines, deadline = [], time.monotonic() + seconds
         while not lines or lines[-1]["type"] not in kinds:
             item = self.socket.recv(max(0.01, deadline - time.monotonic()))
             if isinstance(item, str):

@@ -133,3 +133,27 @@ def test_grey_jpegs_become_rgb():
 def test_thumbnails_keep_their_shape_and_never_grow(size, max_side, expected):
     image = np.zeros((*size, 3), np.uint8)
     assert decode_jpeg(jpeg(image, max_side)).shape[:2] == expected
+
+
+@pytest.mark.parametrize("size", [(2, 400), (400, 2)])
+def test_a_picture_no_model_can_read_is_skipped(size):
+    image = np.zeros((*size, 3), np.uint8)
+    for data in (image, jpeg(image)):
+        with pytest.raises(StreamAssistError, match="too narrow"):
+            RawFrame(0.0, data).decode()
+
+
+def test_no_bytes_whatever_break_the_decoder():
+    """Headers with bytes changed at random, from a fixed seed."""
+    draw = np.random.default_rng(0)
+    good = jpeg(draw.integers(0, 255, (24, 32, 3), np.uint8))
+    refused = 0
+    for _ in range(400):
+        bad = bytearray(good)
+        for place in draw.integers(0, min(len(bad), 600), 4):
+            bad[place] = draw.integers(0, 256)
+        try:
+            RawFrame(0.0, bytes(bad)).decode()
+        except StreamAssistError:
+            refused += 1
+    assert 100 < refused < 400

@@ -19,6 +19,7 @@ LONGER_FILES = {
 COMMAND_LINE = (
     "app.py", "streamassist/__main__.py", "streamassist/doctor.py", "streamassist/sample.py",
     "models/nano/train.py", "models/nano/describe.py", "models/nano/evaluate.py",
+    "models/nano/calibrate.py",
     "benchmarks/", "tools/",
 )
 PACKAGES = ("streamassist", "models", "kernels", "ui", "benchmarks", "tools", "tests")

@@ -58,8 +58,8 @@ class Keys:
 
     def is_known_host(self, request: HTTPConnection) -> bool:
         """With a password any name will do: the cookie is bound to the name it was set for."""
-        host = urlsplit("//" + request.headers.get("host", "")).hostname
-        return bool(self.password) or host in self._hosts
+        host = _host("//" + request.headers.get("host", ""))
+        return bool(host and self.password) or host in self._hosts
 
     def refuse_socket(self, socket: HTTPConnection) -> int | None:
         """The close code for a socket that may not come in."""
@@ -74,11 +74,19 @@ def _same(given: str, right: str) -> bool:
     return hmac.compare_digest(given.encode(), right.encode())
 
 
+def _host(address: str) -> str | None:
+    """The host an address names; None for one that is no address."""
+    try:
+        return urlsplit(address).hostname
+    except ValueError:
+        return None
+
+
 def is_own_origin(request: HTTPConnection) -> bool:
     """No Origin at all is a program, not a web page; it still needs the token."""
     origin = request.headers.get("origin")
     host = request.headers.get("host", "").lower()
-    return origin is None or urlsplit(origin).netloc.lower() == host
+    return origin is None or bool(_host(origin)) and urlsplit(origin).netloc.lower() == host
 
 
 class Guard:

@@ -14,9 +14,11 @@ configured{...}, refused{text, command}.
 import asyncio
 import json
 import logging
+import math
 import struct
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
@@ -36,6 +38,7 @@ MAX_TEXT = 4000                   # characters of a question or a rule
 HELLO_WITHIN_S = 10.0
 PREVIEW_EVERY_S = 0.1
 MAX_UNACKED = 2
+OLDEST_S = 5.0                    # a picture that claims to be older is taken to be this old
 BAD_HELLO, TOO_SLOW = 4400, 4408
 
 _header = struct.Struct(">Bd")
@@ -52,10 +55,9 @@ class Session:
         self.page = Page("", self.outbox)
 
     async def run(self, capture_fps: float) -> None:
-        if not await self._greet(capture_fps):
-            return
-        self.hub.join(self.page)
         try:
+            if not await self._greet(capture_fps):
+                return
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._receive())
                 tasks.create_task(self._send())
@@ -73,11 +75,14 @@ class Session:
                 hello = json.loads(await self.socket.receive_text())
             self.page.id = str(hello["id"])[:64]
             self.page.clock_ahead_s = float(hello["now"]) - time.time()
+            if not math.isfinite(self.page.clock_ahead_s):
+                raise ValueError("a time that is none")
         except WebSocketDisconnect:
             return False
-        except (TimeoutError, ValueError, KeyError, TypeError):
+        except (TimeoutError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
             await self.socket.close(BAD_HELLO, "hello expected")
             return False
+        self.hub.join(self.page)   # before the history is read, so that nothing falls in between
         history = await asyncio.to_thread(self.hub.hello)
         extra = {"speech": self.speech is not None, "capture_fps": capture_fps, "now": time.time()}
         await self.socket.send_text(json.dumps({**history, **extra}))
@@ -117,7 +122,7 @@ class Session:
         if len(payload) <= _header.size:
             return
         kind, taken_at = _header.unpack_from(payload)
-        taken_at = min(taken_at - self.page.clock_ahead_s, time.time())
+        taken_at = _plausible(taken_at - self.page.clock_ahead_s, time.time())
         body = payload[_header.size:]
         if kind == JPEG:
             self.hub.film(self.page, body, taken_at)
@@ -161,22 +166,36 @@ class Session:
 
     async def _open(self, spec: str, label: str) -> None:
         if spec.startswith("file:"):
-            spec = f"file:{self.uploads.path(spec.removeprefix('file:'))}"
-        elif not (spec in ("sample", "browser", "none")
+            return await self._open_upload(self.uploads.path(spec.removeprefix("file:")), label)
+        if not (spec in ("sample", "browser", "none")
                   or spec.startswith(("rtsp://", "rtsps://", "camera:"))):
             raise StreamAssistError(
                 "That address is not one the assistant can watch; it must begin with rtsp:// "
                 "(or be camera:0 for a camera plugged into the server)."
             )
+        await self._watch(spec, label)
+
+    async def _open_upload(self, path: Path, label: str) -> None:
+        try:
+            await self._watch(f"file:{path}", label)
+        except StreamAssistError as error:   # the user knows the file by its own name
+            raise StreamAssistError(str(error).replace(str(path), label)) from error
+
+    async def _watch(self, spec: str, label: str) -> None:
         await asyncio.to_thread(self.hub.open_source, spec, self.page, label)
         self.page.preview_pts = None
         self.hub.send_all(self.hub.source())
 
 
+def _plausible(taken_at: float, now: float) -> float:
+    """A capture time no page can misuse: a clock set anew must not turn the stream's time back."""
+    return now if math.isnan(taken_at) else min(max(taken_at, now - OLDEST_S), now)
+
+
 def _parse(text: str) -> Message:
     try:
         message = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         message = None
     if not isinstance(message, dict) or not isinstance(message.get("type"), str):
         raise StreamAssistError("The server got a message it cannot read; reload the page.")
@@ -187,7 +206,7 @@ def _string(message: Message, key: str) -> str:
     value = message.get(key)
     if not isinstance(value, str) or len(value) > MAX_TEXT:
         raise StreamAssistError(f"The {key} must be text of at most {MAX_TEXT} characters.")
-    return value.strip()
+    return value.encode(errors="replace").decode().strip()   # half a surrogate pair is no text
 
 
 def _rule_id(message: Message) -> int:

@@ -20,7 +20,13 @@ class Uploads:
 
     def __init__(self, max_bytes: int = MAX_BYTES):
         self.max_bytes = max_bytes
-        self._folder = tempfile.TemporaryDirectory(prefix="streamassist-")
+        try:
+            self._folder = tempfile.TemporaryDirectory(prefix="streamassist-")
+        except OSError as error:
+            raise StreamAssistError(
+                f"No folder for uploaded files can be made ({error.strerror}); free some space, or "
+                "name a folder with TMPDIR."
+            ) from None
         self._paths: dict[str, Path] = {}
 
     def path(self, key: str) -> Path:

@@ -1,5 +1,7 @@
 """The words nano was trained on; the adapter must use the same ones."""
 
+import re
+
 OPEN = "<|im_start|>user\n"                          # pinned prompt; frames follow it
 CLOSE = "<|im_end|>\n<|im_start|>assistant\n"        # after the question
 END = "<|im_end|>"
@@ -34,6 +36,20 @@ PRESENCE_STATEMENTS = (
     "You see {thing}.",
     "There is {thing}.",
 )
+
+
+_OPENING = re.compile(r"^(?:there (?:is|are)|(?:you|i) (?:can )?see)\s+", re.IGNORECASE)
+_CLOSING = re.compile(
+    r"\s+(?:appears?|shows? up|comes? (?:in|into view)|(?:is|are) (?:there|visible|present|seen|shown)"
+    r"|(?:is|are) in (?:the )?(?:picture|view|frame))$",
+    re.IGNORECASE,
+)
+
+
+def claim(statement: str) -> str:
+    """What a caption would begin with if the statement held: "a dog appears" -> "A dog"."""
+    text = _CLOSING.sub("", _OPENING.sub("", statement.strip().rstrip(".!? ")))
+    return text[:1].upper() + text[1:]
 
 
 def yes_no(statement: str) -> str:

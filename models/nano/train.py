@@ -320,6 +320,10 @@ def main() -> None:
     trainer.run(args.piece * 60)
     trainer.export(args.out)
     print(json.dumps({"exported": str(args.out), "steps": trainer.step}), flush=True)
+    if trainer.elapsed_s >= trainer.total_s:
+        from models.nano.calibrate import calibrate  # loads the model a second time: only now
+
+        print(json.dumps({"calibrated": calibrate(args.out)}), flush=True)
 
 
 if __name__ == "__main__":

@@ -6,13 +6,24 @@ first frames are the sink, and whole frames leave, never parts of one.
 from dataclasses import dataclass
 
 from streamassist.cache import KVCache
-from streamassist.memory.base import MemoryPolicy, drop_frames, frame_sizes, oldest_until
+from streamassist.memory.base import (
+    MAX_TOKENS,
+    MemoryPolicy,
+    check_setting,
+    drop_frames,
+    frame_sizes,
+    oldest_until,
+)
 
 
 @dataclass
 class AttentionSinks(MemoryPolicy):
     sink_frames: int = 1
     budget: int = 512   # tokens, the sink included, the prompt not
+
+    def __post_init__(self) -> None:
+        check_setting(self, "sink_frames", 0, MAX_TOKENS)
+        check_setting(self, "budget", 1, MAX_TOKENS)
 
     def after_prefill(self, cache: KVCache) -> None:
         excess = len(cache) - self.budget

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 import torch
 
 from streamassist.cache import KVCache
+from streamassist.config import check_range
 from streamassist.types import Role, VisualTokens
 
 
@@ -29,6 +30,14 @@ class MemoryPolicy:
 
     def reset(self) -> None:
         """Forget all state of the stream."""
+
+
+MAX_TOKENS = 1_000_000   # of any budget; a machine's memory ends long before
+
+
+def check_setting(policy: MemoryPolicy, name: str, low: float, high: float) -> None:
+    """Raise StreamAssistError, naming the setting, when a policy's field is out of range."""
+    check_range(f"The memory setting {name}", getattr(policy, name), low, high)
 
 
 def drop_frames(cache: KVCache, frames: set[int]) -> None:

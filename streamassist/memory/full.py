@@ -5,12 +5,22 @@ The reference that every other policy is compared with on short streams.
 from dataclasses import dataclass
 
 from streamassist.cache import KVCache
-from streamassist.memory.base import MemoryPolicy, drop_frames, frame_sizes, oldest_until
+from streamassist.memory.base import (
+    MAX_TOKENS,
+    MemoryPolicy,
+    check_setting,
+    drop_frames,
+    frame_sizes,
+    oldest_until,
+)
 
 
 @dataclass
 class Full(MemoryPolicy):
     max_tokens: int = 32768   # about 2.2 GB with nano in float32
+
+    def __post_init__(self) -> None:
+        check_setting(self, "max_tokens", 1, MAX_TOKENS)
 
     def after_prefill(self, cache: KVCache) -> None:
         if len(cache) > self.max_tokens:

@@ -6,12 +6,17 @@ question: their keys stay in the cache and only close up.
 from dataclasses import dataclass
 
 from streamassist.cache import KVCache
-from streamassist.memory.base import MemoryPolicy, drop_frames
+from streamassist.memory.base import MemoryPolicy, check_setting, drop_frames
+
+MAX_FRAMES = 10_000
 
 
 @dataclass
 class LastN(MemoryPolicy):
     frames: int = 4
+
+    def __post_init__(self) -> None:
+        check_setting(self, "frames", 1, MAX_FRAMES)
 
     def after_prefill(self, cache: KVCache) -> None:
         drop_frames(cache, set(cache.frames()[: -self.frames]))

@@ -7,13 +7,22 @@ import random
 from dataclasses import dataclass
 
 from streamassist.cache import KVCache
-from streamassist.memory.base import MemoryPolicy, drop_frames, frame_sizes
+from streamassist.memory.base import (
+    MAX_TOKENS,
+    MemoryPolicy,
+    check_setting,
+    drop_frames,
+    frame_sizes,
+)
 
 
 @dataclass
 class RandomEviction(MemoryPolicy):
     budget: int = 512   # tokens
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_setting(self, "budget", 1, MAX_TOKENS)
 
     def after_prefill(self, cache: KVCache) -> None:
         excess = len(cache) - self.budget

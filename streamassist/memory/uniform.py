@@ -6,12 +6,21 @@ the spacing is even at any time; the first and the newest frame always stay. No 
 from dataclasses import dataclass
 
 from streamassist.cache import KVCache
-from streamassist.memory.base import MemoryPolicy, drop_frames, frame_sizes
+from streamassist.memory.base import (
+    MAX_TOKENS,
+    MemoryPolicy,
+    check_setting,
+    drop_frames,
+    frame_sizes,
+)
 
 
 @dataclass
 class Uniform(MemoryPolicy):
     budget: int = 512   # tokens
+
+    def __post_init__(self) -> None:
+        check_setting(self, "budget", 1, MAX_TOKENS)
 
     def after_prefill(self, cache: KVCache) -> None:
         frames, counts = frame_sizes(cache)

@@ -7,6 +7,7 @@ with the frame last spoken about and the settling rule are ours.
 """
 from dataclasses import dataclass, field
 
+from streamassist.config import check_range
 from streamassist.response.base import ResponsePolicy
 from streamassist.types import FrameSignals
 
@@ -16,6 +17,10 @@ class ChangeGate(ResponsePolicy):
     settled: float = 0.5      # of the picture's cells; more than these moving is waited out
     patience_s: float = 2.0   # but not longer than this
     _moving_since: float | None = field(default=None, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        check_range("The response setting settled", self.settled, 0, 1)
+        check_range("The response setting patience_s", self.patience_s, 0, 3600)
 
     def score(self, signals: FrameSignals) -> float:
         if signals.motion <= self.settled:

@@ -69,6 +69,19 @@ def test_without_a_camera_the_page_says_how_to_mend_it(
         assert not served.backend.opened
 
 
+def test_a_camera_that_breaks_off_while_it_starts_is_told(page: Page, served: Served) -> None:
+    page.evaluate("""() => {
+        HTMLMediaElement.prototype.play = async function () {
+            this.srcObject.getTracks().forEach((track) => track.stop());
+        };
+    }""")
+    page.get_by_role("button", name="Camera").click()
+    expect(page.locator("#sa-trouble")).to_contain_text("stopped while it was starting")
+    expect(page.locator("#sa-capture")).to_be_hidden()
+    expect(page.get_by_role("button", name="Sample")).to_have_attribute("aria-pressed", "true")
+    assert not served.backend.opened
+
+
 def test_plain_http_from_elsewhere_is_explained(driver: Playwright) -> None:
     """A name that is not localhost is no secure context, so browsers hide the camera there."""
     config = ServerConfig(host="0.0.0.0", token="sesame")

@@ -169,6 +169,22 @@ def test_sound_reaches_the_listener_only_when_there_is_one() -> None:
     assert heard == [b"\x01\x02" * 640] and not served.backend.jpegs
 
 
+def test_nothing_is_lost_while_a_page_joins(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is said after the history was read and before the page listens."""
+    history = served.backend.history
+
+    def slow_history() -> list[dict]:
+        read = history()
+        served.backend.emit(Notice(*served.backend.now, "In between."))
+        return read
+
+    monkeypatch.setattr(served.backend, "history", slow_history)
+    with served.page() as page:
+        assert page.hello["history"] == [] and page.until("notice")[-1]["text"] == "In between."
+
+
 def test_without_hello_the_socket_is_closed(served: Served) -> None:
     with served.socket() as socket:
         socket.send("{}")

@@ -37,10 +37,15 @@ export class Capture {
     this.stop();
     Object.assign(this, { stream, kind, choice });
     this.track = stream.getVideoTracks()[0];
-    this.track.onended = () => this.ended();
     this.video.srcObject = stream;
     this.video.classList.toggle("mirror", this.isFront());
     await this.video.play().catch(() => {});   // a picture nobody sees yet is no reason to stop
+    if (this.stream !== stream) throw new Error("");   // another choice was made meanwhile
+    if (this.track.readyState === "ended") {
+      this.stop();
+      throw new Error(sentence({ name: "AbortError" }, kind));
+    }
+    this.track.onended = () => this.ended();
     this.grab();
   }
 

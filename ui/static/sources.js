@@ -64,6 +64,7 @@ export class Sources {
       await this.capture.start(kind, choice);
     } catch (error) {
       this.say(error.message);
+      this.report();
       return false;
     }
     this.say("");

@@ -1,0 +1,13 @@
+"""Asking a model whether a sentence holds: the plain yes/no probe."""
+import torch
+
+from streamassist.cache import KVCache
+from streamassist.types import Role, VideoLLM
+
+
+def yes_no_probe(model: VideoLLM, statement: str, cache: KVCache, pts: float) -> float:
+    """P(yes) / (P(yes) + P(no)) as the next token. Appends a branch; the caller drops it."""
+    ids, yes, no = model.yes_no_ids(statement)
+    logits = model.forward(model.text_chunk(ids, cache.next_position, Role.BRANCH, pts), cache)
+    scores = logits.log_softmax(-1)
+    return float(torch.sigmoid(scores[yes].logsumexp(0) - scores[no].logsumexp(0)))
