@@ -180,18 +180,15 @@ class KVCache:
             return
         extra = max(size - self.capacity, self.capacity // 2, GROWTH)
         try:
-            for name in ("raw", "rotated", "value"):
-                old = getattr(self, name)
-                layers, heads, _, dim = old.shape
-                setattr(self, name, torch.cat((old, old.new_zeros(layers, heads, extra, dim)), 2))
+            room = self._buffer(extra)
+            grown = [torch.cat((old, room), 2) for old in (self.raw, self.rotated, self.value)]
         except (RuntimeError, MemoryError) as error:
             raise StreamAssistError(
                 f"There is no memory left for {size} cache slots "
                 f"({size * self.bytes_per_slot >> 20} MB); choose a memory policy with a budget."
             ) from error
-        self.slots = self.slots.map(
-            lambda f: torch.cat((f, f.new_zeros(*f.shape[:-1], self.capacity - f.shape[-1])), -1)
-        )
+        self.slots = self.slots.map(lambda f: torch.cat((f, f.new_zeros(*f.shape[:-1], extra)), -1))
+        self.raw, self.rotated, self.value = grown   # all or none
 
     def pin(self) -> None:
         """Pin everything present: the prompt. It is never evicted and not counted in `len`."""

@@ -13,9 +13,10 @@ import torch
 
 from streamassist.cache import KVCache
 from streamassist.config import EngineConfig
-from streamassist.memory.base import MemoryPolicy
+from streamassist.memory.base import MemoryPolicy, drop_frames, frame_sizes, oldest_until
 from streamassist.types import Frame, Role, VideoLLM, VisualTokens
 
+CONTEXT_RESERVE = 1024   # positions left for the prompt, a question and its answer
 LOOP = 6   # an answer whose last LOOP tokens repeat the LOOP before them is going in circles
 
 
@@ -79,7 +80,14 @@ class Engine:
                 self.model.frame_chunk(tokens, self.cache.next_position), self.cache
             )
             self.memory.after_prefill(self.cache)
+            self._stay_in_context()
         return self._compare(tokens)
+
+    def _stay_in_context(self) -> None:
+        """Whatever the policy kept, the model reads no more positions than it was trained for."""
+        excess = len(self.cache) - self.model.max_context + CONTEXT_RESERVE
+        if excess > 0:
+            drop_frames(self.cache, oldest_until(*frame_sizes(self.cache), excess))
 
     def _compare(self, tokens: VisualTokens) -> Change:
         now = tokens.embeds if tokens.signature is None else tokens.signature

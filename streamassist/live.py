@@ -7,7 +7,7 @@ from streamassist.clock import Clock
 from streamassist.errors import StreamAssistError
 from streamassist.frames import RawFrame, jpeg
 from streamassist.sources import SourceRunner, parse_source
-from streamassist.types import Command, Event, NewStream, Stats
+from streamassist.types import Command, Event, Forget, NewStream, Stats
 from streamassist.worker import Worker
 
 log = logging.getLogger(__name__)
@@ -37,13 +37,14 @@ class Live:
 
     def submit(self, command: Command) -> None:
         self.worker.submit(command)
+        if isinstance(command, Forget):
+            self._newest = self._preview = None
 
     def history(self) -> list[dict]:
         return self.worker.session.history()
 
-    def thumbnail(self, t: float) -> bytes | None:
-        found = self.worker.session.archive.nearest(t)
-        return found[1] if found else None
+    def thumbnail(self, frame: int) -> bytes | None:
+        return self.worker.session.archive.get(frame)
 
     def rules(self) -> list[dict]:
         return self.worker.session.rules.view()
@@ -60,7 +61,7 @@ class Live:
             )
         with self._lock:
             self._stop_runner()
-            self.worker.submit(NewStream(str(source)))
+            self.worker.submit(NewStream())
             self.sources = {"current": spec, "name": str(source), "paused": False}
             self._runner = runner
             if runner:
@@ -68,9 +69,9 @@ class Live:
 
     def _stop_runner(self) -> None:
         runner, self._runner = self._runner, None
-        self._newest = self._preview = None
         if runner:
             runner.stop()
+        self._newest = self._preview = None
 
     def _from_source(self, raw: RawFrame) -> None:
         self._newest = raw

@@ -35,6 +35,7 @@ MakeSession = Callable[[Callable[[Event], None]], Session]
 
 STATS_EVERY_S = 10.0
 POLL_S = 0.01
+MAX_EVENTS = 1000
 KEPT = (Answer, Remark, Alert, Failed, Notice, Stats)
 _TIMED = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*:\s*(.*)$", re.DOTALL)
 
@@ -131,7 +132,7 @@ def replay_real_time(
 ) -> Iterator[Event]:
     """Play the file at its own speed through a worker; events come as they happen."""
     worker = Worker(make_session, config, clock)
-    out: Queue[Event] = Queue()
+    out: Queue[Event] = Queue(MAX_EVENTS)   # when full, the worker waits for the writer
     worker.subscribe(lambda e: out.put(e) if isinstance(e, KEPT) else None)
     waiting, last_stats = list(plan.commands), 0.0
     frames = iter(video.frames(config.engine.fps))

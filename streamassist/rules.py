@@ -11,6 +11,7 @@ from streamassist.errors import StreamAssistError
 
 MAX_RULES = 50
 MAX_WORDS = 60
+MAX_FAULTS = 2   # of the model, at one rule
 
 _OPENING = re.compile(
     r"^\s*(?:please\s+|can you\s+|could you\s+|hey,?\s+)*"
@@ -59,6 +60,7 @@ class Rule:
     last_checked: float | None = field(default=None, init=False)
     last_score: float = field(default=0.0, init=False)
     fired: int = field(default=0, init=False)
+    faults: int = field(default=0, init=False)
     _true_since: float | None = field(default=None, init=False, repr=False)
     _quiet_until: float = field(default=float("-inf"), init=False, repr=False)
     _armed: bool = field(default=True, init=False, repr=False)
@@ -100,9 +102,10 @@ class Rule:
 class RuleBook:
     """All rules of a conversation, checked in turns of `per_frame` probes a frame."""
 
-    def __init__(self, per_frame: int = 2):
+    def __init__(self, per_frame: int = 1):
         self.per_frame = per_frame
         self.rules: list[Rule] = []
+        self._broken: list[Rule] = []
         self._next_id = 1
         self._turn = 0
 
@@ -129,11 +132,24 @@ class RuleBook:
 
     def check(self, t: float, probe: Callable[[str], float]) -> list[Rule]:
         """Probe the rules whose turn it is; returns those that fire."""
-        fired = []
-        for rule in self._due():
-            if rule.check(probe(rule.condition), t):
-                fired.append(rule)
-        return fired
+        return [rule for rule in self._due() if rule.check(self._probe(rule, probe), t)]
+
+    def _probe(self, rule: Rule, probe: Callable[[str], float]) -> float:
+        """A rule at which the model fails twice is set aside, so that it cannot stop everything."""
+        try:
+            return probe(rule.condition)
+        except Exception:
+            rule.faults += 1
+            if rule.faults < MAX_FAULTS:
+                raise
+            self._broken.append(rule)
+            return 0.0
+
+    def take_broken(self) -> list[Rule]:
+        """The rules that had to be set aside since the last call; they are removed."""
+        broken, self._broken = self._broken, []
+        self.rules = [rule for rule in self.rules if rule not in broken]
+        return broken
 
     def _due(self) -> list[Rule]:
         count = min(self.per_frame, len(self.rules))

@@ -7,7 +7,6 @@ frames); the engine may be thrown away and made anew. No threads and no waiting:
 import logging
 from collections import deque
 from collections.abc import Callable
-from dataclasses import replace
 
 from streamassist.archive import Archive
 from streamassist.clock import Clock
@@ -103,7 +102,7 @@ class Session:
         self._recent.append(frame)
         change = self.engine.observe(frame)
         self.frames_used += 1
-        self.archive.add(frame.pts, jpeg(frame.image, THUMBNAIL_SIDE))
+        self.archive.add(frame.index, jpeg(frame.image, THUMBNAIL_SIDE))
         signals = FrameSignals(
             t=frame.pts,
             frame=frame.index,
@@ -116,13 +115,20 @@ class Session:
         )
         for rule in self.rules.check(frame.pts, lambda s: self.engine.probe(s, frame.pts)):
             self._alert(rule, frame.pts)
+        for rule in self.rules.take_broken():
+            self.emit(Notice, frame.pts, text=f'The rule "{rule.text}" cannot be checked; removed.')
+            self.emit(Rules, frame.pts, rules=self.rules.view())
         self._consider(signals)
 
     def _alert(self, rule: Rule, t: float) -> None:
         self.emit(
             Alert, t, rule=rule.text, rule_t=rule.since, text=rule.condition, rule_id=rule.id,
-            score=round(rule.last_score, 3), evidence=[{"t": round(t, 3)}],
+            score=round(rule.last_score, 3), evidence=self._newest_frame(),
         )
+
+    def _newest_frame(self) -> list[dict]:
+        frame = self._recent[-1]
+        return [{"t": round(frame.pts, 3), "frame": frame.index}]
 
     def _consider(self, signals: FrameSignals) -> None:
         self.urge = self.response.score(signals)
@@ -197,22 +203,14 @@ class Session:
         self.rules.restart_clock()
         self._recent.clear()
         self._motion.reset()
-        self.archive.clear()
-        self._cut_evidence()
         self.t, self.urge = 0.0, 0.0
-
-    def _cut_evidence(self) -> None:
-        """Times of an earlier stream name no picture of this one."""
-        old = [replace(e, evidence=[]) if hasattr(e, "evidence") else e for e in self.transcript]
-        self.transcript.clear()
-        self.transcript.extend(old)
 
     # ------------------------------------------------------------ speaking
 
     def advance(self, now: float) -> None:
         """Do one small piece of talking: a token, after beginning a turn if need be."""
         if self.busy:
-            self.speaker.advance(self.engine, self.t, now, self.dropped, self._history())
+            self.speaker.advance(self.engine, self._recent[-1], now, self.dropped, self._history)
 
     def _history(self) -> list[tuple[str, str]]:
         """Earlier questions and answers, for models that use them."""
@@ -256,7 +254,7 @@ class Session:
 
     def history(self) -> list[dict]:
         """Event lines of the conversation so far."""
-        return [event.line() for event in self.transcript]
+        return [event.line() for event in self.transcript.copy()]
 
 
 def _sentence(error: Exception, fatal: bool) -> str:

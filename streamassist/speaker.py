@@ -1,6 +1,6 @@
 """What is being said: questions that wait, the answer being given, a remark being made."""
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from streamassist.clock import Clock
@@ -8,13 +8,14 @@ from streamassist.engine import Engine, Turn
 from streamassist.errors import StreamAssistError
 from streamassist.response.base import ResponsePolicy
 from streamassist.response.gate import Gate
-from streamassist.types import Answer, Decision, Remark, ReplyStarted, TextDelta
+from streamassist.types import Answer, Decision, Frame, Remark, ReplyStarted, TextDelta
 
 MAX_QUESTION = 2000   # characters
 MAX_WAITING = 8       # questions
 REMARK_TOKENS = 32
 
 Emit = Callable[..., None]   # emit(event class, t, **fields)
+History = Callable[[], list[tuple[str, str]]]
 
 
 @dataclass(slots=True)
@@ -28,12 +29,12 @@ class Waiting:
 
 @dataclass(slots=True)
 class Speaking:
-    """The turn being decoded: an answer when `waiting` is set, else a remark about `frame_t`."""
+    """The turn being decoded: an answer when `waiting` is set, else a remark about `frame`."""
 
     turn: Turn
     number: int
     waiting: Waiting | None
-    frame_t: float
+    frame: Frame
     said_t: float
     span: tuple[float, float] | None
     score: float = 0.0
@@ -41,7 +42,9 @@ class Speaking:
 
     @property
     def evidence(self) -> list[dict]:
-        return [{"t": round(self.frame_t, 3)}] if self.span else []
+        if self.span is None:
+            return []
+        return [{"t": round(self.frame.pts, 3), "frame": self.frame.index}]
 
 
 class Speaker:
@@ -53,6 +56,7 @@ class Speaker:
         self.remark_due: Decision | None = None
         self.speaking: Speaking | None = None
         self._waiting: deque[Waiting] = deque()
+        self._begun: Waiting | None = None   # being prefilled
         self._turns = 0
 
     @property
@@ -92,31 +96,29 @@ class Speaker:
     # ------------------------------------------------------------ what goes out
 
     def advance(
-        self, engine: Engine, seen: float, now: float, dropped: int,
-        history: Sequence[tuple[str, str]],
+        self, engine: Engine, newest: Frame, now: float, dropped: int, history: History
     ) -> None:
-        """Decode one token, after beginning a turn if need be. `seen`: time of the newest frame."""
+        """Decode one token, after beginning a turn if need be."""
         if self.speaking is None:
-            self._begin(engine, seen, now, history)
+            self._begin(engine, newest, now, history)
         if self.speaking is not None:
             self._speak(engine, now, dropped)
 
-    def _begin(
-        self, engine: Engine, seen: float, now: float, history: Sequence[tuple[str, str]]
-    ) -> None:
+    def _begin(self, engine: Engine, newest: Frame, now: float, history: History) -> None:
         score, waiting = 0.0, None
         if self._waiting:
-            waiting = self._waiting.popleft()
-            turn = engine.ask(waiting.text, waiting.t, history)
+            self._begun = waiting = self._waiting.popleft()
+            turn = engine.ask(waiting.text, waiting.t, history())
+            self._begun = None
         elif self.remark_due:
             score, self.remark_due = self.remark_due.score, None
             engine.mark_spoken()
-            turn = engine.ask(engine.model.describe_prompt, seen, limit=REMARK_TOKENS)
+            turn = engine.ask(engine.model.describe_prompt, newest.pts, limit=REMARK_TOKENS)
         else:
             return
         self._turns += 1
         span = engine.cache.time_span()
-        self.speaking = Speaking(turn, self._turns, waiting, seen, now, span, score)
+        self.speaking = Speaking(turn, self._turns, waiting, newest, now, span, score)
 
     def _speak(self, engine: Engine, now: float, dropped: int) -> None:
         """One token; an answer is passed on word by word, a remark only when whole."""
@@ -152,6 +154,9 @@ class Speaker:
         speaking, self.speaking, self.remark_due = self.speaking, None, None
         if speaking and speaking.waiting:
             self._record(speaking, dropped, interrupted=True)
+        lost, self._begun = self._begun, None
+        if lost:
+            self.emit(Answer, lost.t, question=lost.text, question_t=lost.t, interrupted=True)
 
     def _record(self, speaking: Speaking, dropped: int, interrupted: bool) -> None:
         self.emit(
@@ -165,7 +170,7 @@ class Speaker:
             turn=speaking.number,
             interrupted=interrupted,
             span=speaking.span,
-            frame_age_s=round(max(0.0, speaking.said_t - speaking.frame_t), 3),
+            frame_age_s=round(max(0.0, speaking.said_t - speaking.frame.pts), 3),
             dropped=dropped,
         )
 
@@ -173,7 +178,7 @@ class Speaker:
         speaking = self.speaking
         self._drop_turn(engine)
         text = speaking.turn.text.strip()
-        if not text or self.gate.repeats(text) or self.gate.stale(speaking.frame_t, now):
+        if not text or self.gate.repeats(text) or self.gate.stale(speaking.frame.pts, now):
             self.gate.withheld()
             return
         self.gate.spoken(text, now)

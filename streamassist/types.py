@@ -134,7 +134,7 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Interrupt:
-    """Stop the answer being given; what was said so far stays in the transcript."""
+    """Stop what is being said, which stays in the transcript; questions that wait come next."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,8 +166,6 @@ class Forget:
 @dataclass(frozen=True, slots=True)
 class NewStream:
     """Another source begins: the memory of the old one is dropped, the transcript stays."""
-
-    name: str = ""
 
 
 Command = Query | Interrupt | AddRule | RemoveRule | Configure | Forget | NewStream
@@ -208,7 +206,8 @@ class TextDelta(Event):
 
 @dataclass(frozen=True, slots=True)
 class Answer(Event):
-    """A finished (or interrupted) answer. `evidence`: [{"t": seconds}], the frames it could see.
+    """A finished (or interrupted) answer. `evidence`: [{"t": seconds, "frame":
+    index}], the newest frame it could see.
 
     `span`: (oldest, newest) stream time of the frames in memory; `frame_age_s`: age of the newest
     frame when the first word came; `dropped`: frames dropped so far.

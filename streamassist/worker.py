@@ -6,6 +6,7 @@ many wait, events go out in order and are never dropped here.
 import logging
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from threading import Condition, Thread
 
 from streamassist.clock import Clock
@@ -14,7 +15,7 @@ from streamassist.errors import StreamAssistError
 from streamassist.frames import FrameBuffer, FrameSampler, RawFrame
 from streamassist.metrics import Rate
 from streamassist.session import Session
-from streamassist.types import Command, Event, NewStream, Notice, Rules, Stats
+from streamassist.types import Command, Event, Forget, NewStream, Notice, Rules, Stats
 
 log = logging.getLogger(__name__)
 
@@ -37,14 +38,14 @@ class Worker:
         self.stats: Stats | None = None
         self.dead = False
         self._sampler = FrameSampler(config.engine.fps)
-        self._inbox: deque[Command] = deque()
+        self._inbox: deque[Command] = deque()   # bounded in submit
         self._announcements: deque[str] = deque(maxlen=MAX_COMMANDS)
         self._listeners: list[Listener] = []
         self._wake = Condition()
-        self._running, self._idle = False, True
+        self._running, self._idle = False, False   # idle: seen to have nothing to do
         self._thread: Thread | None = None
         self._tokens_since_frame = 0
-        self._seen = 0
+        self._seen, self._last_pts = 0, 0.0
         self._source_rate, self._used_rate = Rate(), Rate()
         self._origin = clock.monotonic()
         self._last_stats = self._last_rules = float("-inf")
@@ -72,9 +73,10 @@ class Worker:
         with self._wake:
             self._seen += 1
             self._source_rate.tick(self.clock.monotonic())
-            if not self._sampler.due(raw.pts):
+            self._last_pts = max(self._last_pts, raw.pts)   # time never runs back in a stream
+            if not self._sampler.due(self._last_pts):
                 return
-            self.frames.put(raw)
+            self.frames.put(replace(raw, pts=self._last_pts))
             self._wake.notify()
 
     def submit(self, command: Command) -> None:
@@ -82,11 +84,13 @@ class Worker:
         with self._wake:
             if self.dead:
                 raise StreamAssistError("The model has stopped; restart the program.")
-            if len(self._inbox) >= MAX_COMMANDS:
-                raise StreamAssistError("Too much is waiting already; try again in a moment.")
-            self._inbox.append(command)
             if isinstance(command, NewStream):
                 self._begin_stream()
+            elif isinstance(command, Forget):
+                self.frames.clear()
+            elif len(self._inbox) >= MAX_COMMANDS:
+                raise StreamAssistError("Too much is waiting already; try again in a moment.")
+            self._inbox.append(command)
             self._wake.notify()
 
     @property
@@ -99,6 +103,7 @@ class Worker:
         """From now on frames belong to another stream; those waiting are of the old one."""
         self.frames.clear()
         self._sampler.reset()
+        self._last_pts = 0.0
         self._origin = self.clock.monotonic()
 
     def subscribe(self, listener: Listener) -> Callable[[], None]:
@@ -123,8 +128,7 @@ class Worker:
     def _run(self) -> None:
         while self._running and not self.dead:
             try:
-                self._idle = not self._work()
-                if self._idle:
+                if not self._work():
                     self._rest()
             except Exception as error:
                 self._recover(error)
@@ -138,7 +142,9 @@ class Worker:
     def _rest(self) -> None:
         with self._wake:
             if self._running and not (self._inbox or self._announcements or len(self.frames)):
+                self._idle = True
                 self._wake.wait(STATS_EVERY_S)
+                self._idle = False
 
     def _work(self) -> bool:
         """Do the most urgent piece; False when there was nothing to do."""

@@ -42,6 +42,11 @@ def drawing(t: float) -> bytes:
     return buffer.getvalue()
 
 
+def seen(t: float) -> list[dict[str, Any]]:
+    """Evidence: the frame at `t`, of two a second."""
+    return [{"t": t, "frame": int(2 * t)}]
+
+
 class FakeBackend:
     """`word_s` between the words of an answer; `remark_s` between remarks; time starts at 0."""
 
@@ -123,8 +128,8 @@ class FakeBackend:
         t = round(self.now[0], 1)
         return self.picture(t), t
 
-    def thumbnail(self, t: float) -> bytes | None:
-        return self.picture(t) if t <= self.now[0] else None
+    def thumbnail(self, frame: int) -> bytes | None:
+        return self.picture(frame / 2) if frame / 2 <= self.now[0] else None
 
     # -------------------------------------------------- what happens by itself
 
@@ -148,7 +153,7 @@ class FakeBackend:
             t, wall = self.now
             if self.commentary and not self.sources["paused"] and t - last >= self.remark_s:
                 last = t
-                self.emit(Remark(t, wall, f"The ball is at mark {int(t)}.", [{"t": t}], 0.8))
+                self.emit(Remark(t, wall, f"The ball is at mark {int(t)}.", seen(t), 0.8))
 
     def _count(self) -> None:
         t, wall = self.now
@@ -174,7 +179,7 @@ class FakeBackend:
             self.emit(TextDelta(*self.now, self._turn, word if said == word else " " + word))
         stopped = self._hush.is_set()
         self.emit(Answer(
-            *self.now, said, question, t, 180.0, [{"t": max(0.0, t - s)} for s in (3, 2, 1, 0)],
+            *self.now, said, question, t, 180.0, [seen(max(0.0, t - s))[0] for s in (3, 2, 1, 0)],
             self._turn, stopped, (max(0.0, t - 16), t), 0.4, 3,
         ))
 
@@ -192,5 +197,5 @@ class FakeBackend:
             rule = {"id": len(self.commands), "text": command.text, "condition": command.text,
                     "since": t, "last_checked": None, "score": 0.0, "fired": 0}
             self._rules = [*self._rules, rule]
-            self.emit(Alert(t, wall, command.text, t, "It is so now.", rule["id"], 0.9, [{"t": t}]))
+            self.emit(Alert(t, wall, command.text, t, "It is so now.", rule["id"], 0.9, seen(t)))
         self.emit(Rules(t, wall, self._rules))

@@ -145,3 +145,12 @@ def test_one_turn_at_a_time():
     e.ask("What?", 0.0)
     with pytest.raises(RuntimeError):
         e.ask("And?", 0.0)
+
+
+def test_the_cache_never_outgrows_the_model():
+    model = FakeLLM(max_context=1024 + 40)
+    e = Desk(model, Config(memory="full")).make_engine()
+    for i in range(30):
+        e.observe(frame(RED, i))
+        assert len(e.cache) <= 40
+    assert e.cache.frames() == list(range(20, 30))

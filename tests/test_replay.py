@@ -47,7 +47,7 @@ def test_a_question_sees_the_frames_up_to_its_moment(video):
     (answer,) = [e for e in run(video, ["1.2:What?"], response="on_query")
                  if isinstance(e, Answer)]
     assert answer.question_t == answer.t == 1.2
-    assert answer.evidence == [{"t": 1.0}] and answer.span[1] == 1.0
+    assert answer.evidence == [{"t": 1.0, "frame": 2}] and answer.span[1] == 1.0
 
 
 def test_questions_after_the_end_are_answered(video):

@@ -36,7 +36,7 @@ def test_an_answer_streams_word_by_word_and_says_what_it_rests_on():
     assert answer.text == "I see a dark red picture." and answer.question == "What do you see?"
     assert "".join(d.text for d in desk.of(TextDelta)) == answer.text
     assert len(desk.of(TextDelta)) > 2 and len(desk.of(ReplyStarted)) == 1
-    assert answer.span == (0.0, 1.0) and answer.evidence == [{"t": 1.0}]
+    assert answer.span == (0.0, 1.0) and answer.evidence == [{"t": 1.0, "frame": 2}]
     assert answer.first_word_ms is not None and not answer.interrupted
 
 
@@ -103,7 +103,7 @@ def test_a_rule_alerts_once_while_it_holds():
     desk.watch(*[RED] * 6, *[GREEN] * 30)
     (alert,) = desk.of(Alert)
     assert alert.rule == "Tell me when there is a green picture"
-    assert alert.t == 3.0 and alert.evidence == [{"t": 3.0}] and alert.score > 0.9
+    assert alert.t == 3.0 and alert.evidence == [{"t": 3.0, "frame": 6}] and alert.score > 0.9
     desk.submit(RemoveRule(alert.rule_id))
     assert desk.of(Rules)[-1].rules == []
 
@@ -191,7 +191,7 @@ def test_forget_leaves_nothing():
     desk.talk()
     desk.submit(Forget(rules=True))
     session = desk.session
-    assert session.history() == [] and session.archive.nearest(0.5) is None
+    assert session.history() == [] and session.archive.get(0) is None
     assert len(session.engine.cache) == 0 and not session.frames_held
     pinned = session.engine.cache.num_pinned
     assert not session.engine.cache.value[:, :, pinned:].any()
@@ -204,7 +204,7 @@ def test_a_new_stream_keeps_the_transcript_and_rules_but_not_the_pictures():
     desk.watch(RED)
     desk.submit(Query("What?"))
     desk.talk()
-    desk.submit(NewStream("camera"))
+    desk.submit(NewStream())
     assert [a.text for a in desk.of(Answer)] and desk.session.history()
     assert len(desk.session.engine.cache) == 0 and len(desk.session.rules.rules) == 1
     desk.count = 0
@@ -222,3 +222,47 @@ def test_every_event_is_a_json_line():
     desk.talk()
     types = {json.loads(json.dumps(e.line()))["type"] for e in desk.events}
     assert {"alert", "remark", "answer", "text_delta", "reply_started", "rules", "notice"} <= types
+
+
+def test_a_question_at_which_the_model_fails_is_closed_and_not_asked_again():
+    desk = Desk()
+    desk.watch(RED)
+    desk.submit(Query("please fail"))
+    with pytest.raises(RuntimeError) as failed:
+        desk.talk(1)
+    assert desk.session.recover(failed.value, desk.now)
+    (lost,) = desk.of(Answer)
+    assert lost.question == "please fail" and lost.interrupted and not lost.text
+    assert not desk.session.busy
+
+
+def test_a_rule_at_which_the_model_always_fails_is_set_aside(monkeypatch):
+    desk = Desk(config=Config(response="on_query"))
+    desk.submit(AddRule("a green picture"))
+    desk.submit(AddRule("something impossible"))
+    real = desk.model.probe
+
+    def probe(statement, cache, pts):
+        if "impossible" in statement:
+            raise RuntimeError("no")
+        return real(statement, cache, pts)
+
+    monkeypatch.setattr(desk.model, "probe", probe)
+    with pytest.raises(RuntimeError) as failed:
+        desk.watch(RED)
+    assert desk.session.recover(failed.value, desk.now)
+    desk.watch(RED, GREEN, GREEN)
+    assert [r["text"] for r in desk.of(Rules)[-1].rules] == ["a green picture"]
+    assert len(desk.of(Alert)) == 1 and "cannot be checked" in desk.of(Notice)[-1].text
+
+
+def test_old_evidence_still_names_its_own_picture_after_a_new_stream():
+    desk = Desk()
+    desk.watch(RED)
+    desk.submit(Query("What?"))
+    desk.talk()
+    (seen,) = desk.of(Answer)[0].evidence
+    desk.submit(NewStream())
+    desk.watch(GREEN)
+    red, green = desk.session.archive.get(seen["frame"]), desk.session.archive.get(1)
+    assert red and green and red != green

@@ -87,10 +87,11 @@ def test_a_slow_model_drops_the_oldest_frames_and_counts_them():
 
 def test_commands_are_refused_at_the_door_but_never_lost():
     bench = Bench(FakeLLM())      # not started: nothing is taken out
-    for _ in range(MAX_COMMANDS):
-        bench.worker.submit(NewStream())
+    for i in range(MAX_COMMANDS):
+        bench.worker.submit(Query(f"What {i}?"))
     with pytest.raises(StreamAssistError, match="waiting already"):
         bench.worker.submit(Query("What?"))
+    bench.worker.submit(NewStream())      # but another source can always be chosen
 
 
 def test_a_refused_question_is_told_in_the_page():
@@ -113,7 +114,7 @@ def test_an_exception_in_the_model_is_told_and_survived():
         bench.worker.submit(Query("please fail"))
         assert "restarted" in bench.wait(Failed)[0].text
         bench.worker.submit(Query("What?"))
-        assert bench.wait(Answer)[-1].text == "I see a dark red picture."
+        assert bench.wait(Answer, 2)[-1].text == "I see a dark red picture."
 
 
 def test_too_many_faults_stop_the_worker_with_a_reason():
@@ -141,8 +142,16 @@ def test_a_new_stream_starts_the_clock_again():
     with Bench(FakeLLM(), FAST) as bench:
         bench.show(RED, 0.0)
         time.sleep(0.3)
-        bench.worker.submit(NewStream("file"))
+        bench.worker.submit(NewStream())
         assert bench.worker.now() < 0.2
         bench.show(GREEN, 0.0)
         bench.worker.submit(Query("What?"))
         assert bench.wait(Answer)[0].text == "I see a dark green picture."
+
+
+def test_time_never_runs_back_within_a_stream():
+    bench = Bench(FakeLLM(), FAST)
+    for pts in (1.0, 0.2, 1.5):
+        bench.show(RED, pts)
+    times = [bench.worker.frames.take().pts for _ in range(len(bench.worker.frames))]
+    assert times == [1.0, 1.5]

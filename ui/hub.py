@@ -5,7 +5,7 @@ import logging
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from streamassist.types import Command, Event, Stats
+from streamassist.types import Command, Event, Forgotten, Stats
 from ui.outbox import Line, Outbox
 
 log = logging.getLogger(__name__)
@@ -50,8 +50,8 @@ class Backend(Protocol):
     def preview(self) -> Picture | None:
         """The newest picture of a server-side source as JPEG, and its pts."""
 
-    def thumbnail(self, t: float) -> bytes | None:
-        """JPEG of the frame nearest stream time `t`, if it is still held."""
+    def thumbnail(self, frame: int) -> bytes | None:
+        """JPEG of the frame with this index, if it is still held."""
 
 
 class Page:
@@ -88,6 +88,8 @@ class Hub:
             page.outbox.put(line)
 
     def _on_event(self, event: Event) -> None:
+        if isinstance(event, Forgotten):
+            self._filmed = None
         line = event.line()
         if isinstance(event, Stats):
             for page in self._pages:

@@ -85,10 +85,10 @@ def _add_routes(app: FastAPI, backend: Backend, keys: Keys, files: Uploads) -> N
         return JSONResponse({"spec": f"file:{key}"})
 
     @app.get("/thumb")
-    async def thumb(request: Request, t: float) -> Response:
+    async def thumb(request: Request, frame: int) -> Response:
         if refused := refusal(request):
             return refused
-        jpeg = await asyncio.to_thread(backend.thumbnail, t)
+        jpeg = await asyncio.to_thread(backend.thumbnail, frame)
         if jpeg is None:
             return PlainTextResponse("That picture is not held any more.", 404)
         return Response(jpeg, media_type="image/jpeg", headers={"Cache-Control": "no-store"})

@@ -185,7 +185,7 @@ def load_own_weights(file: Path = OWN_WEIGHTS) -> dict[str, Tensor]:
     for needed in (file, record):
         if not needed.is_file():
             raise StreamAssistError(f"The model file {needed} is missing. {mend}")
-    if sha256_of(file) != record.read_text().split()[0]:
+    if sha256_of(file) != record.read_text()[:64]:
         raise StreamAssistError(
             f"The model file {file} does not have the SHA-256 recorded in {record.name}, "
             f"so it is not loaded. {mend}"

@@ -22,7 +22,7 @@ from models.nano.questions import GROUPS, YesNoMaker, things_in, with_article
 from models.nano.weights import OWN_WEIGHTS, sha256_of
 from streamassist.types import Frame, Role
 
-PICTURES = 120
+PICTURES = 40
 PAIRS = 3     # true and false statements a picture
 
 

@@ -40,8 +40,8 @@ PRESENCE_STATEMENTS = (
 
 _OPENING = re.compile(r"^(?:there (?:is|are)|(?:you|i) (?:can )?see)\s+", re.IGNORECASE)
 _CLOSING = re.compile(
-    r"\s+(?:appears?|shows? up|comes? (?:in|into view)|(?:is|are) (?:there|visible|present|seen|shown)"
-    r"|(?:is|are) in (?:the )?(?:picture|view|frame))$",
+    r"\s+(?:appears?|shows? up|comes? (?:in|into view)"
+    r"|(?:is|are) (?:there|visible|present|seen|shown|in (?:the )?(?:picture|view|frame)))$",
     re.IGNORECASE,
 )
 

@@ -101,11 +101,11 @@ def test_every_answer_has_the_security_headers(served: Served) -> None:
 
 
 def test_pictures_need_the_token(served: Served) -> None:
-    assert ask(served, "/thumb?t=0&token=x")[0].status == 401
-    response, jpeg = ask(served, f"/thumb?t=0&token={served.token}")
+    assert ask(served, "/thumb?frame=0&token=x")[0].status == 401
+    response, jpeg = ask(served, f"/thumb?frame=0&token={served.token}")
     assert response.status == 200 and jpeg.startswith(b"\xff\xd8")
     assert response.headers["Cache-Control"] == "no-store"
-    assert ask(served, f"/thumb?t=1e9&token={served.token}")[0].status == 404
+    assert ask(served, f"/thumb?frame=999999999&token={served.token}")[0].status == 404
 
 
 def test_an_uploaded_file_can_be_opened_and_only_that(served: Served) -> None:
@@ -167,7 +167,8 @@ def test_with_a_password_nothing_comes_before_it(
     monkeypatch.setattr("ui.guard.WRONG_PASSWORD_WAIT_S", 0.0)
     response, form = ask(locked, "/")
     assert response.status == 401 and b"password" in form and locked.token.encode() not in form
-    for path in ("/config", f"/thumb?t=0&token={locked.token}", "/page/live.js", "/?token=wrong"):
+    picture = f"/thumb?frame=0&token={locked.token}"
+    for path in ("/config", picture, "/page/live.js", "/?token=wrong"):
         assert ask(locked, path)[0].status == 401
     assert close_code(locked) == WRONG_TOKEN
 

@@ -11,7 +11,7 @@ const SUBTITLE_S = 10;
 const key = (line) => [line.type, line.wall, line.t, line.text].join("|");
 
 export class Transcript {
-  // thumb(t) -> address of a picture; ask(text): asks again
+  // thumb(frame) -> address of a picture; ask(text): asks again
   constructor({ thumb, ask, onAlert, say }) {
     Object.assign(this, { thumb, ask, onAlert, say });
     this.feed = byId("feed");
@@ -111,11 +111,11 @@ export class Transcript {
   thumbs(evidence) {
     const step = Math.max(1, evidence.length / MAX_THUMBS);
     const picked = evidence.filter((_, i) => Math.floor(i / step) !== Math.floor((i - 1) / step)).slice(0, MAX_THUMBS);
-    return make("div", { class: "thumbs" }, ...picked.map(({ t }) => this.picture(t)));
+    return make("div", { class: "thumbs" }, ...picked.map(({ t, frame }) => this.picture(t, frame)));
   }
 
-  picture(t) {
-    const image = make("img", { src: this.thumb(t), alt: `The picture at ${streamTime(t)}`, loading: "lazy" });
+  picture(t, frame) {
+    const image = make("img", { src: this.thumb(frame), alt: `The picture at ${streamTime(t)}`, loading: "lazy" });
     const figure = make("figure", {}, image, make("figcaption", { text: streamTime(t) }));
     image.addEventListener("error", () => figure.remove());
     return figure;

@@ -27,7 +27,7 @@ class Page {
     });
     this.sources = new Sources(this.connection, token, (words) => this.say(words));
     this.transcript = new Transcript({
-      thumb: (t) => `/thumb?t=${t}&token=${encodeURIComponent(token)}`,
+      thumb: (frame) => `/thumb?frame=${frame}&token=${encodeURIComponent(token)}`,
       ask: (text) => this.ask(text),
       onAlert: (line) => this.alarm(line),
       say: (words) => this.say(words),
