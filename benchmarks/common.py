@@ -28,9 +28,11 @@ RULES = ("Tell me when you see a bicycle.", "Tell me when a dog appears.", "Tell
 
 @dataclass
 class Outcome:
-    """figure: what was measured; ok: whether it is as it must be."""
+    """figure: a short sentence with what was measured; numbers: all of it; ok: whether it is as it
+    must be."""
 
-    figure: dict[str, Any]
+    figure: str
+    numbers: dict[str, Any]
     ok: bool
     settings: dict[str, Any] = field(default_factory=dict)
 
@@ -153,6 +155,7 @@ def main(parser: argparse.ArgumentParser, measure: Measure, argv: Sequence[str] 
     if code := run(lambda: outcome.append(measure(args, sheet))):
         return code
     done = outcome[0]
-    last = {"ok": done.ok, "figure": done.figure, "model": args.model, "quick": args.quick}
+    last = {"ok": done.ok, "figure": done.figure, "numbers": done.numbers,
+            "model": args.model, "quick": args.quick}
     print(json.dumps({**last, **done.settings, "hardware": machine}), file=sys.stdout, flush=True)
     return 0 if done.ok else 1

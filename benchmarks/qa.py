@@ -118,7 +118,10 @@ def measure(args: argparse.Namespace, sheet: Sheet) -> Outcome:
         for kind, row in rows.items():
             sheet.row(f"{name:5}{kind:8} {row['right']:3} of {row['asked']:3} right"
                       + (f"; fixed nouns {row['fixed_nouns']}" if "fixed_nouns" in row else ""))
-    return Outcome(figure, beats_nouns(figure["all"]), {"memory": args.memory, "clips": len(clips)})
+    whole = figure["all"]
+    sentence = ", ".join(f"{kind} {row['right']} of {row['asked']}" for kind, row in whole.items())
+    settings = {"memory": args.memory, "clips": len(clips)}
+    return Outcome(sentence + " right", figure, beats_nouns(whole), settings)
 
 
 def beats_nouns(rows: dict[str, dict[str, Any]]) -> bool:

@@ -100,8 +100,12 @@ def judge(factors: dict[str, float], waits: list[float], dropped: int) -> Outcom
         "questions": len(waits),
         "frames_dropped": dropped,
     }
+    sentence = (
+        f"slowest of {len(factors)} clips {factors[slowest]:.2f}x real time at 2 fps with "
+        f"{len(RULES)} rules, first word {figure['first_word_ms_median']} ms median"
+    )
     ok = factors[slowest] >= LEAST_SPEED and bool(waits) and median(waits) <= MOST_FIRST_WORD_MS
-    return Outcome(figure, ok, {"fps": 2, "rules": len(RULES)})
+    return Outcome(sentence, figure, ok, {"fps": 2, "rules": len(RULES)})
 
 
 def command(argv: Sequence[str] | None = None) -> int:

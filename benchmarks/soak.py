@@ -61,9 +61,9 @@ def rss_mb() -> float:
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
-def soak(app: App, clips: Sequence[Clip], seconds: float) -> list[Sample]:
+def soak(app: App, clips: Sequence[Clip], seconds: float, rules: int) -> list[Sample]:
     asks = [f"{60.0 * i + 30}:What is happening?" for i in range(int(seconds // 60))]
-    plan, sessions, samples = Plan.parse(asks, list(RULES)), [], []
+    plan, sessions, samples = Plan.parse(asks, list(RULES[:rules])), [], []
 
     def make_session(emit: Callable[[Event], None]) -> Session:
         sessions.append(app.make_session(emit))
@@ -99,8 +99,8 @@ def measure(args: argparse.Namespace, sheet: Sheet) -> Outcome:
     minutes = args.minutes or (QUICK_MINUTES if args.quick else 30.0)
     figure = {}
     for policy in args.memory:
-        app = start(args, sheet, memory=policy)
-        samples = soak(app, clips, 60 * minutes)
+        app = start(args, sheet, memory=policy, response=args.response)
+        samples = soak(app, clips, 60 * minutes, args.rules)
         for s in samples[:: max(1, len(samples) // ROWS)]:
             sheet.row(f"{policy:16} {s.t:7.0f} s {s.cache_tokens:5d} tokens "
                       f"{s.cache_bytes / 2**20:6.1f} MiB cache, process {s.rss_mb:7.1f} MiB")
@@ -111,12 +111,19 @@ def measure(args: argparse.Namespace, sheet: Sheet) -> Outcome:
             "rss_mb_at_end": round(samples[-1].rss_mb, 1),
         }
     ok = all(is_flat(row["grown"]) for row in figure.values())
-    return Outcome(figure, ok, {"minutes": minutes, "clips": len(clips)})
+    grown = ", ".join(
+        f"{name} {row['grown']['cache_tokens']:+d} tokens and {row['grown']['rss_mb']:+.1f} MiB"
+        for name, row in figure.items()
+    )
+    sentence = f"growth over the second half of {minutes:g} minutes: {grown}"
+    return Outcome(sentence, figure, ok, {"minutes": minutes, "clips": len(clips)})
 
 
 def command(argv: Sequence[str] | None = None) -> int:
     parser = parser_of(__doc__)
     parser.add_argument("--minutes", type=float, help="of video, 30 unless --quick")
+    parser.add_argument("--response", default="change_gate", help="on_query makes no remarks")
+    parser.add_argument("--rules", type=int, default=len(RULES), help="watch rules, at most 3")
     parser.add_argument("--memory", nargs="+", default=["last_n", "attention_sinks"])
     return main(parser, measure, argv)
 

@@ -187,7 +187,9 @@ class KVCache:
                 f"There is no memory left for {size} cache slots "
                 f"({size * self.bytes_per_slot >> 20} MB); choose a memory policy with a budget."
             ) from error
-        self.slots = self.slots.map(lambda f: torch.cat((f, f.new_zeros(*f.shape[:-1], extra)), -1))
+        self.slots = self.slots.map(
+            lambda f: torch.cat((f, f.new_zeros(*f.shape[:-1], extra)), -1)
+        )
         self.raw, self.rotated, self.value = grown   # all or none
 
     def pin(self) -> None:

@@ -249,9 +249,9 @@ def test_a_rule_at_which_the_model_always_fails_is_set_aside(monkeypatch):
 
     monkeypatch.setattr(desk.model, "probe", probe)
     with pytest.raises(RuntimeError) as failed:
-        desk.watch(RED)
+        desk.watch(RED, RED, RED)
     assert desk.session.recover(failed.value, desk.now)
-    desk.watch(RED, GREEN, GREEN)
+    desk.watch(RED, RED, RED, GREEN, GREEN)
     assert [r["text"] for r in desk.of(Rules)[-1].rules] == ["a green picture"]
     assert len(desk.of(Alert)) == 1 and "cannot be checked" in desk.of(Notice)[-1].text
 
