@@ -52,8 +52,8 @@ class Rule:
     id: int
     text: str
     since: float
-    threshold: float = 0.6
-    release: float = 0.45
+    threshold: float = 0.7
+    release: float = 0.5
     dwell_s: float = 0.0
     cooldown_s: float = 10.0
     condition: str = field(init=False)
