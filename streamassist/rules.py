@@ -137,13 +137,15 @@ class RuleBook:
     def _probe(self, rule: Rule, probe: Callable[[str], float]) -> float:
         """A rule at which the model fails twice is set aside, so that it cannot stop everything."""
         try:
-            return probe(rule.condition)
+            score = probe(rule.condition)
         except Exception:
             rule.faults += 1
             if rule.faults < MAX_FAULTS:
                 raise
             self._broken.append(rule)
             return 0.0
+        rule.faults = 0
+        return score
 
     def take_broken(self) -> list[Rule]:
         """The rules that had to be set aside since the last call; they are removed."""

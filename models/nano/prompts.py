@@ -48,7 +48,8 @@ _CLOSING = re.compile(
 
 def claim(statement: str) -> str:
     """What a caption would begin with if the statement held: "a dog appears" -> "A dog"."""
-    text = _CLOSING.sub("", _OPENING.sub("", statement.strip().rstrip(".!? ")))
+    statement = statement.strip().rstrip(".!? ")
+    text = _CLOSING.sub("", _OPENING.sub("", statement)) or statement
     return text[:1].upper() + text[1:]
 
 
