@@ -23,7 +23,8 @@ class Pass:
     """The forward pass under way.
 
     cos, sin: (S, D) of the query rows; mask: (1, 1, groups * S, T) bool, True where a row may look,
-    None for a single row, which sees everything; flash: use the flash-attn package.
+    None for a single row, which sees everything; flash: use the flash-attn package; queries: takes
+    each layer's raw query (Hq, S, D) where a list was put here.
     """
 
     flash: bool = False
@@ -31,6 +32,7 @@ class Pass:
     cos: Tensor | None = None
     sin: Tensor | None = None
     mask: Tensor | None = None
+    queries: list[Tensor] | None = None
 
     def begin(self, cos: Tensor, sin: Tensor, past: int) -> None:
         """Set up for S new rows behind `past` slots: all of the past, causal among themselves."""
@@ -62,6 +64,8 @@ def attend(
     equal head counts runs, which on a CPU is several times faster than `enable_gqa`.
     """
     now: Pass = module.streamassist_pass
+    if now.queries is not None:
+        now.queries.append(query[0].clone())
     query = rotate(query, now.cos, now.sin)
     if now.flash:
         return _flash(query, key, value, scaling), None

@@ -77,6 +77,7 @@ class FakeLLM:
     silence_id: int | None = None
     history_turns: int = 0
     max_context: int = 1 << 20
+    frames_at_once: int = 32
     describe_prompt: str = "Describe the picture."
     device: torch.device = torch.device("cpu")
     forwards: int = field(default=0, init=False)
@@ -143,6 +144,16 @@ class FakeLLM:
             if self.forwards in self.fail_at:
                 raise RuntimeError(f"scripted failure at forward {self.forwards}")
         return self._next(cache)
+
+    def queries_of(self, chunk: Chunk, cache: KVCache) -> Tensor:
+        self.forward(chunk, cache)
+        return torch.stack([(_row(chunk) @ key)[None] for key in self._key])
+
+    def embed_text(self, ids: Sequence[int]) -> Tensor:
+        return _row(self.text_chunk(ids, 0, Role.TEXT, 0.0))
+
+    def encode_text(self, text: str) -> list[int]:
+        return _ids(text)
 
     def _next(self, cache: KVCache) -> Tensor:
         """Logits that follow from what the cache holds."""

@@ -23,6 +23,7 @@ from streamassist.types import Chunk, Frame, Role, VisualTokens
 
 YES_NO = "Is it true now? {statement} Answer yes or no."
 DESCRIBE = "Describe what is happening now in one short sentence."
+FRAMES_AT_ONCE = 32   # all checkpoints that we know were trained on videos of at least that many
 LIVE_SYSTEM = "You watch a live video and answer in one or two short sentences."
 
 
@@ -88,6 +89,7 @@ class HFVideoLLM:
         self.rope = rope_of(config, self.mrope_interleaved)
         self.num_axes = 1 + int(self.rope.axis.max())
         self.max_context = config.max_position_embeddings
+        self.frames_at_once = FRAMES_AT_ONCE
         self._pass = install(model, choose_flash(attention, self.device))
         self._cache_shape = (
             config.num_hidden_layers, config.num_key_value_heads, head_dim_of(config)
@@ -181,14 +183,19 @@ class HFVideoLLM:
             )
         return out.logits[0].float().clone()
 
-    def log_likelihood(
-        self, given: Sequence[int], ids: Sequence[int], cache: KVCache, pts: float
-    ) -> float:
-        """log P(ids | cache, given), natural. Appends a branch; the caller drops it."""
-        whole = [*given, *ids[:-1]]
-        chunk = self.text_chunk(whole, cache.next_position, Role.BRANCH, pts)
-        scores = self.last_rows(chunk, cache, len(ids)).log_softmax(-1)
-        return float(scores.gather(1, torch.tensor(ids, device=scores.device)[:, None]).sum())
+    def queries_of(self, chunk: Chunk, cache: KVCache) -> Tensor:
+        """Append the chunk; the raw queries of its rows in every layer, (L, Hq, S, D) float32."""
+        self._pass.queries = []
+        try:
+            self.forward(chunk, cache)
+            return torch.stack(self._pass.queries).float()
+        finally:
+            self._pass.queries = None
+
+    def embed_text(self, ids: Sequence[int]) -> Tensor:
+        """(S, D) rows of the input embedding."""
+        tokens = torch.tensor(ids, dtype=torch.int64, device=self.device)
+        return self.model.get_input_embeddings()(tokens).detach()
 
     def inputs(self, chunk: Chunk) -> dict[str, Any]:
         """Ids and, for a frame, the encoder's output as the model's own code would make it."""

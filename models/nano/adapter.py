@@ -18,7 +18,6 @@ from models.checkpoint import load_tokenizer, load_weights
 from models.hf import HFVideoLLM
 from models.nano import prompts
 from models.nano.backbone import (
-    FEATURE_DIM,
     INPUT_SIZE,
     EfficientNetLite0,
     normalize,
@@ -33,13 +32,11 @@ from models.nano.network import (
     lora_sites,
 )
 from models.nano.weights import OWN_WEIGHTS, sha256_of, text_model_dir
-from streamassist.cache import KVCache
+from models.packed import pack_linears
 from streamassist.errors import StreamAssistError
-from streamassist.types import Chunk, Frame, Role, VisualTokens
+from streamassist.types import Chunk, Frame, VisualTokens
 
 GRID = (1, TOKEN_SIDE, TOKEN_SIDE)
-PROBE = "probe"      # (2,) float32 in our weights: scale and bias of `Nano.probe`
-MAX_BLIND = 256      # claims
 
 
 class Nano(HFVideoLLM):
@@ -67,8 +64,7 @@ class Nano(HFVideoLLM):
     ):
         super().__init__(model, tokenizer, "nano", attention)
         self.backbone, self.projector = backbone, projector
-        self.probe_scale, self.probe_bias = 1.0, 0.0
-        self._blind: dict[tuple[int, ...], float] = {}
+        self.frames_at_once = 1   # it was trained on single pictures
         self.stop_ids |= {tokenizer.convert_tokens_to_ids(prompts.END)}
 
     @classmethod
@@ -83,12 +79,10 @@ class Nano(HFVideoLLM):
         device, folder = torch.device(device), text_model_dir()
         model = load_weights(cls.model_class, folder, device)
         merge_lora(model, state)
+        pack_linears(model)
         projector = make_projector(state, model.config.hidden_size).to(device)
         backbone = load_backbone(model.dtype).to(device)
-        nano = cls(model, load_tokenizer(folder), backbone, projector, attention)
-        if PROBE in state:
-            nano.probe_scale, nano.probe_bias = state[PROBE].tolist()
-        return nano
+        return cls(model, load_tokenizer(folder), backbone, projector, attention)
 
     # ------------------------------------------------------------ frames
 
@@ -127,41 +121,6 @@ class Nano(HFVideoLLM):
 
     def yes_no_text(self, statement: str) -> str:
         return prompts.yes_no(statement)
-
-    # ------------------------------------------------------------ rules
-
-    def probe(self, statement: str, cache: KVCache, pts: float) -> float:
-        """How likely it is, 0..1, that `statement` holds.
-
-        A description of what is there makes the sentence likelier than one of an empty picture
-        does; the difference of the log-likelihoods is their pointwise mutual information. nano is
-        much surer in this than in saying yes or no (see its card).
-        """
-        claim = self.encode_text(self.user_text(prompts.claim(statement)))
-        return float(torch.sigmoid(torch.tensor(self.probe_scale * self.evidence(claim, cache, pts)
-                                                + self.probe_bias)))
-
-    def evidence(self, claim: Sequence[int], cache: KVCache, pts: float) -> float:
-        """Pointwise mutual information of a claim's tokens and the frames, over the root of their
-        number. Appends a branch; the caller drops it."""
-        given = self.question_ids(prompts.DESCRIBE)
-        seen = self.log_likelihood(given, claim, cache, pts)
-        return (seen - self._unseen(tuple(claim))) / len(claim) ** 0.5
-
-    def _unseen(self, claim: tuple[int, ...]) -> float:
-        """log-likelihood of the claim about a picture without features; the last ones are kept."""
-        if claim not in self._blind:
-            if len(self._blind) >= MAX_BLIND:
-                self._blind.pop(next(iter(self._blind)))
-            cache = self.new_cache()
-            self.forward(self.text_chunk(self.prompt_ids(), 0, Role.PROMPT, 0.0), cache)
-            with torch.inference_mode():
-                rows = self.projector(torch.zeros(1, NUM_TOKENS, FEATURE_DIM, device=self.device))
-            nothing = VisualTokens(rows[0].to(self.dtype).clone(), GRID, 0.0, 0)
-            self.forward(self.frame_chunk(nothing, cache.next_position), cache)
-            given = self.question_ids(prompts.DESCRIBE)
-            self._blind[claim] = self.log_likelihood(given, claim, cache, 0.0)
-        return self._blind[claim]
 
 
 def squash(image: np.ndarray, device: torch.device) -> Tensor:

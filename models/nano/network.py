@@ -21,20 +21,24 @@ LORA_TARGETS = {
 class Projector(nn.Module):
     """Backbone features (B, 16, 1280) -> text embeddings (B, 16, D), with a learned place code.
 
-    The small gain keeps the first steps close to the scale of the text model's own embeddings.
+    Every token sees its own cell and the average of the picture. The small gain keeps the first
+    steps close to the scale of the text model's own embeddings.
     """
 
     def __init__(self, dim: int = 576):
         super().__init__()
         self.norm = nn.LayerNorm(FEATURE_DIM)
+        self.drop = nn.Dropout(0.0)   # training sets its rate
         self.up = nn.Linear(FEATURE_DIM, 2 * dim)
+        self.around = nn.Linear(FEATURE_DIM, 2 * dim, bias=False)
         self.down = nn.Linear(2 * dim, dim)
         self.place = nn.Parameter(torch.zeros(NUM_TOKENS, dim))
         self.gain = nn.Parameter(torch.tensor(0.1))
 
     def forward(self, features: Tensor) -> Tensor:
         x = self.norm(features.float()).to(self.up.weight.dtype)
-        return (self.down(F.gelu(self.up(x))) + self.place) * self.gain
+        hidden = self.up(self.drop(x)) + self.around(self.drop(x.mean(1, keepdim=True)))
+        return (self.down(self.drop(F.gelu(hidden))) + self.place) * self.gain
 
 
 class LoRALinear(nn.Module):
@@ -53,8 +57,9 @@ class LoRALinear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         low = x.to(self.weight.dtype)
         down = F.linear(low, self.lora_a.to(low.dtype))
-        correction = F.linear(down, self.lora_b.to(low.dtype))
-        return (F.linear(low, self.weight) + LORA_SCALE * correction).to(x.dtype)
+        out, up = F.linear(low, self.weight), self.lora_b.to(low.dtype).T
+        out.flatten(0, -2).addmm_(down.flatten(0, -2), up, alpha=LORA_SCALE)  # saves two copies
+        return out.to(x.dtype)
 
 
 def lora_sites(text_model: nn.Module):

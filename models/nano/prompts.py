@@ -1,7 +1,5 @@
 """The words nano was trained on; the adapter must use the same ones."""
 
-import re
-
 OPEN = "<|im_start|>user\n"                          # pinned prompt; frames follow it
 CLOSE = "<|im_end|>\n<|im_start|>assistant\n"        # after the question
 END = "<|im_end|>"
@@ -36,21 +34,6 @@ PRESENCE_STATEMENTS = (
     "You see {thing}.",
     "There is {thing}.",
 )
-
-
-_OPENING = re.compile(r"^(?:there (?:is|are)|(?:you|i) (?:can )?see)\s+", re.IGNORECASE)
-_CLOSING = re.compile(
-    r"\s+(?:appears?|shows? up|comes? (?:in|into view)"
-    r"|(?:is|are) (?:there|visible|present|seen|shown|in (?:the )?(?:picture|view|frame)))$",
-    re.IGNORECASE,
-)
-
-
-def claim(statement: str) -> str:
-    """What a caption would begin with if the statement held: "a dog appears" -> "A dog"."""
-    statement = statement.strip().rstrip(".!? ")
-    text = _CLOSING.sub("", _OPENING.sub("", statement)) or statement
-    return text[:1].upper() + text[1:]
 
 
 def yes_no(statement: str) -> str:

@@ -3,17 +3,18 @@
 Resumable: a checkpoint is written every few minutes and picked up by the next call; `--minutes` is
 the training time in all, `--piece` the most that this call may use. Needs `../shared/data/train`.
 
-One sequence is a tree: the opening words and 1 to 6 frames, then branches that do not see each
-other: a question with several captions of the newest frame, and a yes/no question or a question of
-the picture's own. A branch costs only its own tokens, which makes CPU training about twice as
-fast as one caption per sequence, and is how the engine asks: questions branch off the frames.
+First the projector alone learns to name what is there (`words`, a few minutes), then projector and
+LoRA learn to answer. One sequence is a tree: the opening words and 1 to 4 frames, then branches
+that do not see each other: a question with two captions of the newest frame, and a yes/no question
+or a question of the picture's own. A branch costs only its own tokens, and is how the engine asks:
+questions branch off the frames.
 """
 import argparse
 import json
 import math
 import random
 import time
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -24,22 +25,20 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from models.nano import prompts
 from models.nano.data import FeatureStore, Picture, load_pictures
-from models.nano.network import (
-    NUM_TOKENS,
-    TOKEN_SIDE,
-    LoRALinear,
-    Projector,
-    lora_sites,
-)
+from models.nano.network import NUM_TOKENS, TOKEN_SIDE, LoRALinear, Projector, lora_sites
 from models.nano.questions import YesNoMaker
+from models.nano.tree import Tree, collate
 from models.nano.weights import OWN_WEIGHTS, cache_dir, sha256_of, text_model_dir
+from models.nano.words import warm_up, word_targets
 from streamassist.hardware import fast_dtype
 
 BATCH = 16
-LR_PROJECTOR, LR_LORA = 1e-3, 4e-4
-CAPTIONS_PER_PICTURE = 3
-FRAME_COUNTS = (1, 1, 1, 1, 1, 2, 3, 4)   # drawn per step
-SAME_SCENE = 0.6                          # chance that an earlier frame shows the same picture
+LR_PROJECTOR, LR_LORA = 5e-4, 1e-3
+WORD_EPOCHS, WORD_DROPOUT, DROPOUT = 4, 0.3, 0.3
+CAPTIONS_PER_PICTURE = 2
+YES_NO_SHARE = 0.3                # of the pictures with human captions
+FRAME_COUNTS = (1,) * 12 + (2, 3, 4)
+SAME_SCENE = 0.6                  # chance that an earlier frame shows the same picture
 VERDICT_WEIGHT = 5.0   # of the one token that says yes or no
 VERDICTS = ("Yes.", "No.")
 CHECKPOINT_EVERY_S = 180
@@ -58,7 +57,7 @@ class TrainModel(nn.Module):
         dtype = fast_dtype(self.device)
         for _, parent, name in lora_sites(self.text):
             setattr(parent, name, LoRALinear(getattr(parent, name).to(dtype)))
-        self.projector = Projector()
+        self.projector = Projector(self.text.config.hidden_size)
         self.to(self.device)
 
     def trained_state(self) -> dict[str, Tensor]:
@@ -68,37 +67,6 @@ class TrainModel(nn.Module):
             layer = getattr(parent, name)
             state[f"lora.{i}.{name}.a"], state[f"lora.{i}.{name}.b"] = layer.lora_a, layer.lora_b
         return {k: v.detach() for k, v in state.items()}
-
-
-@dataclass
-class Tree:
-    """Token ids in branches; `learn`: (index of the predicting token, its target, weight)."""
-
-    ids: list[int] = field(default_factory=list)
-    branch: list[int] = field(default_factory=list)
-    position: list[int] = field(default_factory=list)
-    learn: list[tuple[int, int, float]] = field(default_factory=list)
-    ancestors: list[set[int]] = field(default_factory=list)
-    last: list[int] = field(default_factory=list)   # index of each branch's last token
-
-    def add(self, ids: list[int], parent: int | None = None, learn: float = 0.0) -> int:
-        """Append a branch behind `parent` and return its number.
-
-        A branch is learnt when `learn`, the weight of its first token, is not 0; that token is
-        predicted by the parent's last one, which siblings share.
-        """
-        number, start = len(self.ancestors), len(self.ids)
-        before = -1 if parent is None else self.last[parent]
-        first = 0 if parent is None else self.position[before] + 1
-        self.ancestors.append({number} | (set() if parent is None else self.ancestors[parent]))
-        self.ids += ids
-        self.branch += [number] * len(ids)
-        self.position += range(first, first + len(ids))
-        self.last.append(start + len(ids) - 1)
-        if learn:
-            weights = [learn] + [1.0] * (len(ids) - 1)
-            self.learn += zip([before, *range(start, self.last[-1])], ids, weights, strict=True)
-        return number
 
 
 class Batches:
@@ -118,28 +86,28 @@ class Batches:
         return self.model.tokenizer(text, add_special_tokens=False).input_ids
 
     def draw(self, step: int) -> tuple[list[Tree], Tensor]:
-        """`BATCH` trees and their frame features (BATCH, num_frames * 16, 1280)."""
+        """`BATCH` trees, and the features of their frames (F, 16, 1280) tree by tree."""
         rng = random.Random(step)
-        num_frames = rng.choice(FRAME_COUNTS)
         trees, frames = [], []
         for _ in range(BATCH):
             kind = rng.choices(("human", "label", "vqa"), (0.88, 0.04, 0.08))[0]
-            index = rng.choice(self.by_kind[kind])
-            frames.append(self._frames(index, num_frames, rng))
+            index, num_frames = rng.choice(self.by_kind[kind]), rng.choice(FRAME_COUNTS)
+            frames += self._frames(index, num_frames, rng)
             trees.append(self.tree(self.pictures[index], num_frames, rng))
         return trees, torch.stack(frames)
 
-    def _frames(self, index: int, num_frames: int, rng: random.Random) -> Tensor:
+    def _frames(self, index: int, num_frames: int, rng: random.Random) -> list[Tensor]:
         """Earlier frames (the same scene moved, or another scene), then the asked-about frame."""
-        frames = [self._view(index, rng)]
+        frames = [self.view(index, rng)]
         other = rng.choice(self.by_kind["human"])
         same = rng.random() < SAME_SCENE
         for _ in range(num_frames - 1):
-            frames.append(self._view(index if same else other, rng))
+            frames.append(self.view(index if same else other, rng))
             same = same and rng.random() < SAME_SCENE
-        return torch.cat(frames[::-1])
+        return frames[::-1]
 
-    def _view(self, index: int, rng: random.Random) -> Tensor:
+    def view(self, index: int, rng: random.Random) -> Tensor:
+        """(16, 1280) of one of the two views, perhaps mirrored."""
         view = torch.from_numpy(self.features.views[rng.random() < 0.5][index].astype("float32"))
         if rng.random() < 0.5:
             view = view.view(TOKEN_SIDE, TOKEN_SIDE, -1).flip(1).reshape(NUM_TOKENS, -1)
@@ -148,6 +116,7 @@ class Batches:
     def tree(self, picture: Picture, num_frames: int, rng: random.Random) -> Tree:
         tree = Tree()
         root = tree.add(self.open + [0] * (NUM_TOKENS * num_frames))
+        tree.visual = list(range(len(self.open), len(tree.ids)))
         for question, answers in self._branches(picture, rng):
             node = tree.add(self.encode(question + prompts.CLOSE), root)
             for answer in answers:
@@ -163,54 +132,30 @@ class Batches:
             return [(q, [a[:1].upper() + a[1:] + "."]) for q, a in picked]
         count = min(CAPTIONS_PER_PICTURE, len(picture.captions))
         captions = rng.sample(picture.captions, count)
-        question, answer = self.yes_no.make(picture.captions, rng)
-        return [(rng.choice(prompts.DESCRIBE_VARIANTS), captions), (question, [answer])]
-
-
-def collate(trees: list[Tree]) -> dict[str, Tensor]:
-    """Pad to the longest tree.
-
-    `ids`, `position` (B, T); `mask` (B, 1, T, T), True where a token may look; `learn` (M, 3) rows
-    of (tree, index of the predicting token, token to predict); `weight` (M,).
-    """
-    size = max(len(t.ids) for t in trees)
-    ids, position = torch.zeros(2, len(trees), size, dtype=torch.long)
-    mask = torch.eye(size, dtype=torch.bool).repeat(len(trees), 1, 1)
-    causal = torch.ones(size, size, dtype=torch.bool).tril()
-    learn = []
-    for b, t in enumerate(trees):
-        n, branch = len(t.ids), torch.tensor(t.branch)
-        ids[b, :n], position[b, :n] = torch.tensor(t.ids), torch.tensor(t.position)
-        sees = torch.tensor([[j in a for j in range(len(t.ancestors))] for a in t.ancestors])
-        mask[b, :n, :n] = sees[branch][:, branch] & causal[:n, :n]
-        learn += [(b, index, target) for index, target, _ in t.learn]
-    weight = torch.tensor([w for t in trees for _, _, w in t.learn])
-    learn = torch.tensor(learn)
-    return {
-        "ids": ids, "position": position, "mask": mask[:, None], "learn": learn, "weight": weight
-    }
+        branches = [(rng.choice(prompts.DESCRIBE_VARIANTS), captions)]
+        if rng.random() < YES_NO_SHARE:
+            question, answer = self.yes_no.make(picture.captions, rng)
+            branches.append((question, [answer]))
+        return branches
 
 
 def loss_of(model: TrainModel, trees: list[Tree], frames: Tensor) -> Tensor:
-    """Weighted mean cross-entropy over the answer tokens."""
+    """Weighted mean cross-entropy over the answer tokens.
+
+    frames: (number of frames in all trees, 16, 1280), tree by tree.
+    """
     batch = {name: value.to(model.device) for name, value in collate(trees).items()}
-    frames = frames.to(model.device)
     embeds = model.text.get_input_embeddings()(batch["ids"])
-    num_open = len(model.tokenizer(prompts.OPEN, add_special_tokens=False).input_ids)
-    num_visual = frames.shape[1]
-    visual = model.projector(frames.view(-1, NUM_TOKENS, frames.shape[-1]))
-    visual = visual.view(len(trees), num_visual, -1).to(embeds.dtype)
-    embeds = torch.cat(
-        [embeds[:, :num_open], visual, embeds[:, num_open + num_visual :]], dim=1
-    )
+    visual = model.projector(frames.to(model.device)).flatten(0, 1).to(embeds.dtype)
+    embeds = embeds.index_put(batch["visual"].unbind(1), visual)
     hidden = model.text.model(
         inputs_embeds=embeds,
         position_ids=batch["position"],
         attention_mask=batch["mask"],
         use_cache=False,
     ).last_hidden_state
-    tree, index, target = batch["learn"].unbind(1)
-    losses = F.cross_entropy(model.text.lm_head(hidden[tree, index]), target, reduction="none")
+    row, column, target = batch["learn"].unbind(1)
+    losses = F.cross_entropy(model.text.lm_head(hidden[row, column]), target, reduction="none")
     return (losses * batch["weight"]).sum() / batch["weight"].sum()
 
 
@@ -235,17 +180,39 @@ class Trainer:
         self.optimizer = torch.optim.AdamW(groups, weight_decay=0.01, betas=(0.9, 0.98))
         self.base_lr = [g["lr"] for g in groups]
         self.step, self.elapsed_s, self.average = 0, 0.0, None
-        self._resume()
+        if not self._resume():
+            self._name_words()
+        self.model.projector.drop.p = DROPOUT
 
-    def _resume(self) -> None:
+    def _name_words(self) -> None:
+        """The projector's warm start; it counts as training time."""
+        started, human = time.monotonic(), self.batches.by_kind["human"]
+        captions = [self.pictures[i].captions for i in human]
+        tokens, targets = word_targets(captions, self._token_of)
+        embeddings = self.model.text.get_input_embeddings().weight[tokens.to(self.model.device)]
+        self.model.projector.drop.p = WORD_DROPOUT
+
+        def features(places: Sequence[int], rng: random.Random) -> Tensor:
+            return torch.stack([self.batches.view(human[i], rng) for i in places])
+
+        warm_up(self.model.projector, embeddings, targets, features, WORD_EPOCHS,
+                lambda line: print(json.dumps(line), flush=True))
+        self.elapsed_s = time.monotonic() - started
+
+    def _token_of(self, word: str) -> int | None:
+        ids = self.batches.encode(" " + word)
+        return ids[0] if len(ids) == 1 else None
+
+    def _resume(self) -> bool:
         file = self.folder / "checkpoint.pt"
         if not file.exists():
-            return
+            return False
         saved = torch.load(file, map_location=self.model.device, weights_only=True)
         for parameter, value in zip(self.trained, saved["trained"], strict=True):
             parameter.data.copy_(value)
         self.optimizer.load_state_dict(saved["optimizer"])
         self.step, self.elapsed_s = saved["step"], saved["elapsed_s"]
+        return True
 
     def save(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -320,10 +287,6 @@ def main() -> None:
     trainer.run(args.piece * 60)
     trainer.export(args.out)
     print(json.dumps({"exported": str(args.out), "steps": trainer.step}), flush=True)
-    if trainer.elapsed_s >= trainer.total_s:
-        from models.nano.calibrate import calibrate  # loads the model a second time: only now
-
-        print(json.dumps({"calibrated": calibrate(args.out)}), flush=True)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,9 @@ from models.attention import choose_flash
 from models.checkpoint import load_weights, quantization, rope_of
 from models.fake import FakeLLM
 from streamassist.errors import StreamAssistError
+from streamassist.pages import PageStore
 from streamassist.rope import rotate
+from streamassist.slots import Block, Slots
 from streamassist.types import Role, VideoLLM
 from tests.tiny_nano import Recorder, build, frames, same_cache, text_model
 
@@ -275,3 +277,13 @@ def test_gpu_equals_cpu():
         there.frame(frame)
     there.text(nano.question_ids("what is it"))
     torch.testing.assert_close(torch.stack(there.logits).cpu(), expected, atol=2e-2, rtol=0)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
+def test_pages_of_a_gpu_rest_in_pinned_ram():
+    raw, slots = torch.randn(2, 2, 4, 8, device="cuda"), Slots.empty(1, 4)
+    store = PageStore(1 << 20)
+    ((page, block),) = store.get([store.put(Block(raw.clone(), raw + 1, slots))])
+    assert block.raw.is_pinned() and block.value.is_pinned() and not page.key.is_cuda
+    assert torch.equal(block.raw.cuda(), raw) and torch.equal(block.value.cuda(), raw + 1)

@@ -18,6 +18,7 @@ from models.nano.data import squash as squash_by_pillow
 from models.nano.describe import describe, describe_files, main, read_picture
 from models.nano.network import NUM_TOKENS, LoRALinear, lora_sites
 from models.nano.weights import OWN_WEIGHTS, sha256_of, text_model_dir
+from models.packed import pack_linears
 from streamassist.errors import StreamAssistError
 from streamassist.types import Frame, Role
 from tests.tiny_nano import Recorder, build, frames, picture, random_state, text_model
@@ -124,18 +125,20 @@ def test_lacking_tensors_are_named():
 
 
 def test_the_packaged_text_model_streams_as_in_one_pass(monkeypatch):
-    """Real SmolLM2 and EfficientNet, made-up projector and LoRA, against training's own layers."""
+    """Real SmolLM2 and EfficientNet with the shipped projector and LoRA, against the stock model
+    with the same weights in the same layout: only streaming differs."""
     stock = AutoModelForCausalLM.from_pretrained(text_model_dir(), dtype=torch.float32).eval()
     monkeypatch.setattr("models.checkpoint.fast_dtype", lambda device: torch.float32)
-    state = {k: v * 0.2 for k, v in random_state(stock).items()}
-    nano = Nano.load(state=state)
+    nano = Nano.load()
     run = Recorder(nano)
     run.text(nano.prompt_ids(), Role.PROMPT)
     for frame in frames(3):
         run.frame(frame)
     run.text(nano.question_ids(nano.describe_prompt))
     run.text(nano.encode_text("A"))
-    expected = run.one_shot(with_lora(stock, state))
+    merge_lora(stock, load_own_weights(OWN_WEIGHTS))
+    pack_linears(stock)
+    expected = run.one_shot(stock)
     assert expected.std() > 0.5
     torch.testing.assert_close(torch.stack(run.logits), expected, atol=1e-4, rtol=0)
 

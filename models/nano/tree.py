@@ -1,0 +1,83 @@
+"""Training sequences as trees: branches that do not see each other, packed into rows."""
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+
+@dataclass
+class Tree:
+    """Token ids in branches; `learn`: (index of the predicting token, its target, weight)."""
+
+    ids: list[int] = field(default_factory=list)
+    branch: list[int] = field(default_factory=list)
+    position: list[int] = field(default_factory=list)
+    learn: list[tuple[int, int, float]] = field(default_factory=list)
+    ancestors: list[set[int]] = field(default_factory=list)
+    last: list[int] = field(default_factory=list)     # index of each branch's last token
+    visual: list[int] = field(default_factory=list)   # indices of the frames' tokens, in order
+
+    def add(self, ids: list[int], parent: int | None = None, learn: float = 0.0) -> int:
+        """Append a branch behind `parent` and return its number.
+
+        A branch is learnt when `learn`, the weight of its first token, is not 0; that token is
+        predicted by the parent's last one, which siblings share.
+        """
+        number, start = len(self.ancestors), len(self.ids)
+        before = -1 if parent is None else self.last[parent]
+        first = 0 if parent is None else self.position[before] + 1
+        self.ancestors.append({number} | (set() if parent is None else self.ancestors[parent]))
+        self.ids += ids
+        self.branch += [number] * len(ids)
+        self.position += range(first, first + len(ids))
+        self.last.append(start + len(ids) - 1)
+        if learn:
+            weights = [learn] + [1.0] * (len(ids) - 1)
+            self.learn += zip([before, *range(start, self.last[-1])], ids, weights, strict=True)
+        return number
+
+    def mask(self) -> Tensor:
+        """(T, T), True where a token may look: itself, and what is earlier on its own path."""
+        branch = torch.tensor(self.branch)
+        sees = torch.tensor([[j in a for j in range(len(self.ancestors))] for a in self.ancestors])
+        return sees[branch][:, branch].tril()
+
+
+def pack(trees: list[Tree], per_row: int) -> list[tuple[int, int]]:
+    """(row, first column) of every tree: longest first, each into the shortest row so far.
+
+    Rows of several trees come out nearly equal, so that little of a batch is padding.
+    """
+    filled = [0] * -(-len(trees) // per_row)
+    places = [(0, 0)] * len(trees)
+    for i in sorted(range(len(trees)), key=lambda i: -len(trees[i].ids)):
+        row = filled.index(min(filled))
+        places[i] = row, filled[row]
+        filled[row] += len(trees[i].ids)
+    return places
+
+
+def collate(trees: list[Tree], per_row: int = 4) -> dict[str, Tensor]:
+    """One batch of R rows of T tokens, `per_row` trees in a row.
+
+    `ids`, `position` (R, T); `mask` (R, 1, T, T), True where a token may look; `visual` (V, 2)
+    places (row, column) of the frames' tokens, tree by tree; `learn` (M, 3) rows of (row, column
+    of the predicting token, token to predict); `weight` (M,).
+    """
+    places = pack(trees, per_row)
+    rows = 1 + max(row for row, _ in places)
+    size = max(start + len(t.ids) for t, (_, start) in zip(trees, places, strict=True))
+    ids, position = torch.zeros(2, rows, size, dtype=torch.long)
+    mask = torch.eye(size, dtype=torch.bool).repeat(rows, 1, 1)
+    visual, learn = [], []
+    for t, (row, start) in zip(trees, places, strict=True):
+        here = slice(start, start + len(t.ids))
+        ids[row, here], position[row, here] = torch.tensor(t.ids), torch.tensor(t.position)
+        mask[row, here, here] = t.mask()
+        visual += [(row, start + i) for i in t.visual]
+        learn += [(row, start + i, target) for i, target, _ in t.learn]
+    weight = torch.tensor([w for t in trees for _, _, w in t.learn])
+    return {
+        "ids": ids, "position": position, "mask": mask[:, None],
+        "visual": torch.tensor(visual).view(-1, 2), "learn": torch.tensor(learn), "weight": weight,
+    }

@@ -1,0 +1,45 @@
+"""Packed linear layers give torch's own product, and take its place in a model."""
+import pytest
+import torch
+from torch import nn
+
+from models.packed import PackedLinear, pack_linears
+from streamassist.types import Role
+from tests import tiny_nano
+
+pytestmark = pytest.mark.skipif(
+    not torch.backends.mkldnn.is_available(), reason="this torch was built without oneDNN"
+)
+
+
+@pytest.mark.parametrize("rows", [1, 3, 11, 16, 27, 130])
+@pytest.mark.parametrize("shape", [(576, 1536), (1536, 576), (576, 192)])
+def test_the_product_is_torchs_own(rows, shape):
+    torch.manual_seed(rows)
+    linear, x = nn.Linear(*shape, bias=False), torch.randn(1, rows, shape[0])
+    with torch.no_grad():
+        torch.testing.assert_close(PackedLinear(linear)(x), linear(x), atol=1e-5, rtol=1e-5)
+
+
+def test_only_plain_float32_layers_are_packed():
+    model = nn.Sequential(
+        nn.Linear(8, 8, bias=False), nn.Linear(8, 8), nn.Linear(8, 8, bias=False).bfloat16()
+    )
+    assert pack_linears(model) == 1
+    assert [type(layer).__name__ for layer in model] == ["PackedLinear", "Linear", "Linear"]
+    assert pack_linears(model) == 0
+
+
+def test_a_packed_model_says_the_same():
+    """The whole tiny nano: frames and a question, logits within the tolerance of streaming."""
+    (nano, _), (packed, _) = tiny_nano.build(), tiny_nano.build()
+    table = packed.model.get_input_embeddings().weight.clone()
+    assert pack_linears(packed.model) == 4 * 7 + 1
+    assert torch.equal(packed.model.get_input_embeddings().weight, table)
+    for run in (one := tiny_nano.Recorder(nano), two := tiny_nano.Recorder(packed)):
+        run.text(nano.prompt_ids(), Role.PROMPT)
+        for frame in tiny_nano.frames(3):
+            run.frame(frame)
+        run.text(nano.question_ids("what do you see?"), Role.BRANCH)
+    torch.testing.assert_close(torch.stack(one.logits), torch.stack(two.logits),
+                               atol=1e-4, rtol=0)
