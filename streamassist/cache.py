@@ -2,63 +2,21 @@
 
 Keys are kept raw (before rotary embedding) and rotated once to the position where they are used; a
 slot that moves is rotated anew from its raw key, so any number of moves costs no accuracy.
-All layers and heads hold the same slots in the same order; the pinned prompt comes first.
+All layers hold equally many slots, the pinned prompt first; which ones may differ by layer.
 """
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from streamassist.errors import StreamAssistError
 from streamassist.rope import Rope, rotate
+from streamassist.slots import Block, Branch, Layout, Slots, by_age, close_gaps, close_ranks
 from streamassist.types import Chunk, Role
 
-GROWTH = 512   # slots added at least when the buffers grow
-
-
-@dataclass(slots=True)
-class Slots:
-    """Per-slot facts, each (T,) on the CPU; position is (A, T).
-
-    group: number of the chunk a slot came in; base, span: where that chunk's layout starts and how
-    many positions it takes, so that gaps can be closed without disturbing a frame's own layout.
-    """
-
-    position: Tensor
-    pts: Tensor
-    role: Tensor
-    frame: Tensor
-    group: Tensor
-    base: Tensor
-    span: Tensor
-
-    @classmethod
-    def empty(cls, num_axes: int, capacity: int) -> "Slots":
-        whole = [torch.zeros(capacity, dtype=torch.int64) for _ in range(4)]
-        position = torch.zeros(num_axes, capacity, dtype=torch.int64)
-        role = torch.zeros(capacity, dtype=torch.uint8)
-        return cls(position, torch.zeros(capacity, dtype=torch.float64), role, *whole)
-
-    def fields(self) -> tuple[Tensor, ...]:
-        return (
-            self.position, self.pts, self.role, self.frame, self.group, self.base, self.span
-        )
-
-    def map(self, fn) -> "Slots":
-        return Slots(*(fn(f) for f in self.fields()))
-
-
-@dataclass(slots=True)
-class Branch:
-    """Slots lifted off the end of the cache: a question and the answer so far."""
-
-    raw: Tensor      # (L, H, T, D) keys before rotary embedding
-    value: Tensor    # (L, H, T, D)
-    slots: Slots
-    start: int       # position its first token has now
-    length: int      # positions it takes
+GROWTH = 512     # slots added at least when the buffers grow
+QUESTION = 128   # slots that a cache made for a question begins with
 
 
 class KVCache:
@@ -73,12 +31,13 @@ class KVCache:
         num_axes: int = 1,
         dtype: torch.dtype = torch.float32,
         device: torch.device | str = "cpu",
+        capacity: int = GROWTH,
     ):
         self.rope, self.num_axes = rope.to(torch.device(device)), num_axes
         self.dtype, self.device = dtype, torch.device(device)
         self._shape = (num_layers, num_kv_heads, head_dim)
-        self.raw, self.rotated, self.value = (self._buffer(GROWTH) for _ in range(3))
-        self.slots = Slots.empty(num_axes, GROWTH)
+        self.raw, self.rotated, self.value = (self._buffer(capacity) for _ in range(3))
+        self.slots = Slots.empty(num_axes, capacity)
         self.size = 0            # slots in use, the pinned ones included
         self.num_pinned = 0
         self.next_position = 0   # where the next chunk starts
@@ -116,19 +75,32 @@ class KVCache:
     def allocated_bytes(self) -> int:
         return self.capacity * self.bytes_per_slot
 
-    def used(self) -> Slots:
-        """The facts of all slots in use, pinned ones first (views)."""
+    @property
+    def layered(self) -> bool:
+        """May the layers hold different slots?"""
+        return self.slots.planes > 1
+
+    @property
+    def extent(self) -> int:
+        """Positions from the first slot to where the next chunk starts."""
+        return self.next_position - int(self.in_use().position.min()) if self.size else 0
+
+    def used(self, layer: int = 0) -> Slots:
+        """The facts of the slots in use in a layer, pinned ones first: (T,), views."""
+        return self.in_use().plane(layer if self.layered else 0)
+
+    def in_use(self) -> Slots:
+        """The facts of the slots in use on all planes, pinned ones first: (P, T), views."""
         return self.slots.map(lambda f: f[..., : self.size])
 
     def frames(self) -> list[int]:
-        """Indices of the frames with at least one slot, oldest first."""
-        used = self.used()
-        visual = used.frame[used.role == Role.VISUAL]
-        return torch.unique_consecutive(visual).tolist()
+        """Indices of the frames with at least one slot in any layer, oldest first."""
+        used = self.in_use()
+        return used.frame[used.role == Role.VISUAL].unique().tolist()
 
     def time_span(self) -> tuple[float, float] | None:
         """Stream times of the oldest and the newest frame held, None without frames."""
-        used = self.used()
+        used = self.in_use()
         pts = used.pts[used.role == Role.VISUAL]
         return (float(pts.min()), float(pts.max())) if len(pts) else None
 
@@ -164,15 +136,15 @@ class KVCache:
         return self.rotated[layer, :, : new.stop], self.value[layer, :, : new.stop]
 
     def _describe(self, chunk: Chunk, count: int) -> None:
-        new, s = slice(self.size, self.size + count), self.slots
-        s.position[:, new] = chunk.positions.cpu()
-        s.pts[new], s.role[new], s.frame[new] = chunk.pts, int(chunk.role), chunk.frame
+        s = self.slots.map(lambda f: f[..., self.size : self.size + count])
+        s.position[:] = chunk.positions.cpu()[:, None]
+        s.pts[:], s.role[:], s.frame[:] = chunk.pts, int(chunk.role), chunk.frame
         if chunk.visual is None:   # each text token stands alone, so any of them may leave
-            s.group[new] = torch.arange(self._groups, self._groups + count)
-            s.base[new], s.span[new] = s.position[0, new], 1
+            s.group[:] = torch.arange(self._groups, self._groups + count)
+            s.base[:], s.span[:] = s.position[0], 1
             self._groups += count
         else:
-            s.group[new], s.base[new], s.span[new] = self._groups, chunk.start, chunk.span
+            s.group[:], s.base[:], s.span[:] = self._groups, chunk.start, chunk.span
             self._groups += 1
 
     def _reserve(self, size: int) -> None:
@@ -195,74 +167,123 @@ class KVCache:
     def pin(self) -> None:
         """Pin everything present: the prompt. It is never evicted and not counted in `len`."""
         self.num_pinned = self.size
-        self.slots.role[: self.size] = int(Role.PROMPT)
+        self.slots.role[:, : self.size] = int(Role.PROMPT)
 
     # ------------------------------------------------------------ surgery
 
     def keep(self, mask: Tensor) -> None:
         """Keep the unpinned slots where `mask` (len(cache),) is True, in their order."""
         index = mask.nonzero()[:, 0] + self.num_pinned
-        start, size = self.num_pinned, self.num_pinned + len(index)
-        unmoved = int((index == torch.arange(start, size)).sum())
-        first, index = start + unmoved, index[unmoved:]   # the head that stays is not copied
-        where = index.to(self.device)
+        start = self.num_pinned
+        unmoved = int((index == torch.arange(start, start + len(index))).sum())
+        self._arrange(start + unmoved, index[unmoved:])   # the head that stays is not copied
+
+    def keep_by_layer(self, index: Tensor) -> None:
+        """Keep different slots in each layer.
+
+        index: (L, K) places among the unpinned slots, ascending in each row.
+        """
+        self.slots = self.slots.spread(self.num_layers)
+        self._arrange(self.num_pinned, index + self.num_pinned)
+
+    def _arrange(self, start: int, index: Tensor) -> None:
+        """From slot `start` on, have the slots at these places: (K,), or (L, K) by layer."""
+        part, where = slice(start, start + index.shape[-1]), index.to(self.device)
         for buffer in (self.raw, self.rotated, self.value):
-            buffer[:, :, first:size] = buffer.index_select(2, where)
-        for fact in self.slots.fields():
-            fact[..., first:size] = fact.index_select(-1, index)
-        self.size = size
+            buffer[:, :, part] = (
+                buffer.index_select(2, where) if index.ndim == 1
+                else buffer.gather(2, where[:, None, :, None].expand(buffer[:, :, part].shape))
+            )
+        chosen = self.slots.select(index)
+        for fact, kept in zip(self.slots.fields(), chosen.fields(), strict=True):
+            fact[..., part] = kept
+        self.size = part.stop
+
+    def wipe(self) -> None:
+        """Overwrite the bytes of slots no longer in use with zeros."""
+        for buffer in (self.raw, self.rotated, self.value):
+            buffer[:, :, self.size :].zero_()
 
     def truncate(self, size: int) -> None:
         """Drop the slots from `size` on; the next chunk starts behind the last one left."""
         self.size = max(size, self.num_pinned)
-        last = self.size - 1
-        self.next_position = int(self.slots.base[last] + self.slots.span[last]) if self.size else 0
+        last = self.slots.map(lambda f: f[..., self.size - 1])
+        self.next_position = int((last.base + last.span).max()) if self.size else 0
 
-    def renumber(self) -> None:
-        """Close the gaps that eviction left between chunks; the layout inside a chunk stays.
+    def renumber(self, ranks: bool = False) -> None:
+        """Close the gaps that eviction left in the positions.
 
-        The newest chunk stays where it is and older ones move up to it: attention sees only
-        differences of positions, and so only the few slots before a gap are rotated anew.
+        Between chunks; with `ranks` also inside chunks that lost slots (on one axis; with three a
+        frame takes few positions, and keeps its layout).
         """
-        if not self.size:
-            return
-        used = self.used()
-        _, inverse = torch.unique_consecutive(used.group, return_inverse=True)
-        first = torch.full((int(inverse[-1]) + 1,), self.size).scatter_reduce(
-            0, inverse, torch.arange(self.size), "amin"
-        )
-        span, base = used.span[first], used.base[first]
-        target = span.cumsum(0) - span
-        target += int(base[-1] - target[-1])
-        self.move((target - base)[inverse])
-        self.next_position = int(base[-1] + span[-1])
+        if self.size:
+            close = close_ranks if ranks and self.num_axes == 1 else close_gaps
+            self.place(close(self.in_use()))
+
+    def place(self, layout: Layout, every: bool = False) -> None:
+        """Give all slots in use new positions; those that moved (or `every`) are rotated anew."""
+        s = self.in_use()
+        moved = (layout.position != s.position).any(0).any(0) | every
+        s.position[:], s.base[:], s.span[:] = layout.position, layout.base, layout.span
+        self._rotate(moved.nonzero()[:, 0])
+        self.next_position = int((s.base[:, -1] + s.span[:, -1]).max())
 
     def move(self, delta: Tensor) -> None:
-        """Add `delta` (size,) to the slots' positions and rotate those that moved, from raw."""
-        moved = delta.nonzero()[:, 0]
-        if not len(moved):
+        """Add `delta` (size,) to the slots' positions."""
+        s = self.in_use()
+        self.place(Layout(s.position + delta, s.base + delta, s.span))
+
+    def _rotate(self, where: Tensor) -> None:
+        """Rotate the keys at these slots (W,) to where their positions now say."""
+        if not len(where):
             return
-        s = self.slots
-        s.position[:, moved] += delta[moved]
-        s.base[moved] += delta[moved]
-        where = moved.to(self.device)
-        cos, sin = self.rope.cos_sin(s.position[:, moved].to(self.device))
+        positions = self.slots.position[..., where].to(self.device)
+        angles = self.rope.cos_sin(positions.flatten(1))
+        cos, sin = (a.view(positions.shape[1], 1, len(where), -1) for a in angles)
+        where = where.to(self.device)
         self.rotated[:, :, where] = rotate(self.raw.index_select(2, where), cos, sin)
+
+    # ------------------------------------------------------------ pages
+
+    def opening(self) -> "KVCache":
+        """A new cache with the pinned prompt alone, and room for a question."""
+        room = self.num_pinned + QUESTION
+        new = KVCache(*self._shape, self.rope, self.num_axes, self.dtype, self.device, room)
+        new.insert(self.copy_out(torch.arange(self.num_pinned)))
+        new.num_pinned, new._groups = new.size, self._groups
+        return new
+
+    def copy_out(self, index: Tensor) -> Block:
+        """A copy of the slots at these places (K,) of the cache, pinned ones counted."""
+        raw, value = (b.index_select(2, index.to(self.device)) for b in (self.raw, self.value))
+        return Block(raw, value, self.slots.select(index))
+
+    def insert(self, block: Block) -> None:
+        """Bring slots back in where their age puts them, and close the gaps behind them."""
+        if not (count := len(block.slots)):
+            return
+        self.slots = self.slots.spread(max(block.slots.planes, self.slots.planes))
+        self._reserve(self.size + count)
+        self._write(block, slice(self.size, self.size + count))
+        self.size += count
+        start = self.num_pinned
+        order = by_age(self.in_use().map(lambda f: f[..., start:])) + start
+        self._arrange(start, order if self.layered else order[0])
+        self.place(close_gaps(self.in_use()), every=True)
+
+    def _write(self, block: Block, part: slice) -> None:
+        self.raw[:, :, part], self.value[:, :, part] = block.raw, block.value
+        facts = block.slots.spread(self.slots.planes)
+        for mine, theirs in zip(self.slots.fields(), facts.fields(), strict=True):
+            mine[..., part] = theirs
 
     # ------------------------------------------------------------ branches
 
     def lift(self, start_slot: int) -> Branch:
         """Take the slots from `start_slot` on out of the cache (a branch being answered)."""
-        part = slice(start_slot, self.size)
-        slots = self.slots.map(lambda f: f[..., part].clone())
-        start = int(slots.base[0]) if self.size > start_slot else self.next_position
-        branch = Branch(
-            self.raw[:, :, part].clone(),
-            self.value[:, :, part].clone(),
-            slots,
-            start,
-            self.next_position - start,
-        )
+        block = self.copy_out(torch.arange(start_slot, self.size))
+        start = int(block.slots.base[0, 0]) if len(block.slots) else self.next_position
+        branch = Branch(block.raw, block.value, block.slots, start, self.next_position - start)
         self.truncate(start_slot)
         return branch
 
@@ -272,19 +293,15 @@ class KVCache:
         self._reserve(self.size + count)
         part = slice(self.size, self.size + count)
         shift = 0 if start is None else start - branch.start
-        self.raw[:, :, part], self.value[:, :, part] = branch.raw, branch.value
-        for mine, theirs in zip(self.slots.fields(), branch.slots.fields(), strict=True):
-            mine[..., part] = theirs
-        self.slots.position[:, part] += shift
-        self.slots.base[part] += shift
-        cos, sin = self.rope.cos_sin(self.slots.position[:, part].to(self.device))
-        self.rotated[:, :, part] = rotate(branch.raw, cos, sin)
+        self._write(branch, part)
+        self.slots.position[..., part] += shift
+        self.slots.base[:, part] += shift
+        self._rotate(torch.arange(part.start, part.stop))
         self.size += count
         self.next_position = branch.start + shift + branch.length
 
     def reset(self) -> None:
         """Forget everything, the pinned prompt too; the bytes are overwritten with zeros."""
-        for buffer in (self.raw, self.rotated, self.value):
-            buffer.zero_()
         self.slots = Slots.empty(self.num_axes, self.capacity)
         self.size = self.num_pinned = self.next_position = self._groups = 0
+        self.wipe()

@@ -1,13 +1,20 @@
 """Every setting, in one frozen tree; wrong values raise StreamAssistError with the mend."""
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any
 
 from streamassist.errors import StreamAssistError
 
+MB = 1_000_000
+KEPT_TENTHS = {"thumbnails": 1, "pages": 9}   # of --keep-mb
+NO_FOLDER = "--keep is empty; name a folder, or leave it out."
+
 
 def check_range(name: str, value: float, low: float, high: float) -> None:
     if not low <= value <= high:
-        raise StreamAssistError(f"{name} must be between {low:g} and {high:g}, not {value:g}.")
+        raise StreamAssistError(
+            f"{name} must be between {low:.12g} and {high:.12g}, not {value:.12g}."
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,14 +80,19 @@ class ServerConfig:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """`memory` and `response` are "name" or "name:field=value,field=value"."""
+    """`memory` and `response` are "name" or "name:field=value,field=value".
+
+    keep: the folder for what outlives RAM, "" for none; keep_mb: its quota, in MB of 1e6 bytes.
+    """
 
     model: str = "auto"
-    memory: str = "last_n"
+    memory: str = "recall"
     response: str = "change_gate"
     source: str = "sample"
     quantize: str = "none"        # none | int8 | nf4 (bitsandbytes, CUDA)
     attention: str = "auto"       # auto | sdpa | flash_attention_2
+    keep: str = ""
+    keep_mb: int = 500
     engine: EngineConfig = field(default_factory=EngineConfig)
     gate: GateConfig = field(default_factory=GateConfig)
     server: ServerConfig = field(default_factory=ServerConfig)
@@ -88,6 +100,24 @@ class Config:
     def __post_init__(self) -> None:
         one_of("--quantize", self.quantize, ("none", "int8", "nf4"))
         one_of("--attention", self.attention, ("auto", "sdpa", "flash_attention_2"))
+        check_range("--keep-mb", self.keep_mb, 1, 1_000_000)
+        if self.keep and not self.keep.strip():
+            raise StreamAssistError(NO_FOLDER)
+
+    def kept(self, what: str) -> tuple[Path | None, int]:
+        """Folder and quota in bytes of "thumbnails" or "pages"; (None, 0) without --keep.
+
+        Raises StreamAssistError for the home of a user who does not exist.
+        """
+        if not self.keep:
+            return None, 0
+        try:
+            folder = Path(self.keep).expanduser()
+        except RuntimeError:
+            raise StreamAssistError(
+                f"--keep {self.keep} cannot be found: there is no such user; name another folder."
+            ) from None
+        return folder / what, self.keep_mb * MB // 10 * KEPT_TENTHS[what]
 
 
 def one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:

@@ -13,10 +13,11 @@ import torch
 
 from streamassist.cache import KVCache
 from streamassist.config import EngineConfig
-from streamassist.memory.base import MemoryPolicy, drop_frames, frame_sizes, oldest_until
+from streamassist.memory.base import CONTEXT_RESERVE, MemoryPolicy, drop_oldest
 from streamassist.types import Frame, Role, VideoLLM, VisualTokens
 
-CONTEXT_RESERVE = 1024   # positions left for the prompt, a question and its answer
+NO_LOGITS = torch.zeros(1)
+NOT_SEEN = "I did not see that."
 LOOP = 6   # an answer whose last LOOP tokens repeat the LOOP before them is going in circles
 
 
@@ -32,6 +33,9 @@ class Turn:
     ids: list[int] = field(default_factory=list)
     text: str = ""
     done: bool = False
+    cache: KVCache | None = None   # where it is answered: the stream's, or a copy made for it
+    recalled: list[tuple[int, float]] = field(default_factory=list)   # (frame, pts), best first
+    unseen: bool = False           # nothing in memory supports an answer
 
     @property
     def looping(self) -> bool:
@@ -51,6 +55,7 @@ class Engine:
 
     def __init__(self, model: VideoLLM, memory: MemoryPolicy, config: EngineConfig):
         self.model, self.memory, self.config = model, memory, config
+        memory.attach(model)
         self.cache: KVCache = model.new_cache()
         self.turn: Turn | None = None
         self._previous: torch.Tensor | None = None
@@ -65,9 +70,20 @@ class Engine:
         self._append(self.model.prompt_ids(), Role.PROMPT, 0.0)
         self.cache.pin()
 
-    def _append(self, ids: Sequence[int], role: Role, pts: float) -> torch.Tensor:
-        chunk = self.model.text_chunk(ids, self.cache.next_position, role, pts)
-        return self.model.forward(chunk, self.cache)
+    def forget(self, since: float) -> None:
+        """Forget the frames of stream time `since` and later; no turn may be open."""
+        self.memory.forget(self.cache, since)
+        self.cache.renumber()
+        self.cache.truncate(self.cache.size)
+        self.cache.wipe()
+        self._previous = self._spoken = None
+
+    def _append(
+        self, ids: Sequence[int], role: Role, pts: float, cache: KVCache | None = None
+    ) -> torch.Tensor:
+        cache = self.cache if cache is None else cache
+        chunk = self.model.text_chunk(ids, cache.next_position, role, pts)
+        return self.model.forward(chunk, cache)
 
     # ------------------------------------------------------------ watching
 
@@ -76,34 +92,43 @@ class Engine:
         tokens = self.model.encode([frame])[0]
         with self._branch_aside():
             self.memory.observe(tokens, self.cache)
-            self.model.forward(
-                self.model.frame_chunk(tokens, self.cache.next_position), self.cache
-            )
+            chunk = self.model.frame_chunk(tokens, self.cache.next_position)
+            if self.memory.frame_queries:
+                self.memory.queries = self.model.queries_of(chunk, self.cache)
+            else:
+                self.model.forward(chunk, self.cache)
             self.memory.after_prefill(self.cache)
             self._stay_in_context()
         return self._compare(tokens)
 
     def _stay_in_context(self) -> None:
         """Whatever the policy kept, the model reads no more positions than it was trained for."""
-        excess = len(self.cache) - self.model.max_context + CONTEXT_RESERVE
-        if excess > 0:
-            drop_frames(self.cache, oldest_until(*frame_sizes(self.cache), excess))
+        limit = self.model.max_context - CONTEXT_RESERVE
+        if len(self.cache) > limit:
+            drop_oldest(self.cache, len(self.cache) - limit)
+        if self.cache.extent > limit:   # a policy that keeps original positions has left gaps
+            self.cache.renumber(ranks=True)
 
     def _compare(self, tokens: VisualTokens) -> Change:
-        now = tokens.embeds if tokens.signature is None else tokens.signature
+        now = tokens.look
         change = Change(distance(now, self._previous), distance(now, self._spoken))
         self._previous = now
         return change
 
-    def mark_spoken(self) -> None:
-        """The newest frame has been spoken about; novelty is measured from here."""
-        self._spoken = self._previous
+    @property
+    def view(self) -> torch.Tensor | None:
+        """(N, F) what the newest frame looks like."""
+        return self._previous
+
+    def mark_spoken(self, view: torch.Tensor | None = None) -> None:
+        """This view (default: the newest) has been spoken about; novelty is measured from it."""
+        self._spoken = self._previous if view is None else view
 
     @contextmanager
     def _branch_aside(self) -> Iterator[None]:
         """Lift the running answer off the cache and put it back behind whatever came."""
         turn = self.turn
-        if turn is None:
+        if turn is None or turn.cache is not self.cache:
             yield
             return
         branch = self.cache.lift(turn.first_slot)
@@ -118,29 +143,54 @@ class Engine:
 
     def ask(
         self, question: str, pts: float, history: Sequence[tuple[str, str]] = (),
-        limit: int | None = None,
+        limit: int | None = None, recall: bool = True,
     ) -> Turn:
-        """Prefill a question as a branch; `step` then yields the answer. One turn at a time."""
+        """Prefill a question as a branch; `step` then yields the answer. One turn at a time.
+
+        With `recall` the memory policy may bring back what the question needs, or say that it has
+        not seen it; that is then the answer.
+        """
         if self.turn is not None:
             raise RuntimeError("ask() while another turn is open")
-        self.memory.before_answer(self.cache, question)
-        first_slot = self.cache.size
+        cache = self.memory.before_answer(self.cache, question) if recall else self.cache
+        first_slot, limit = cache.size, limit or self.config.max_answer_tokens
+        if recall and not self.memory.supported():
+            self.turn = Turn(question, pts, first_slot, NO_LOGITS, limit, cache=cache, unseen=True)
+            return self.turn
         recent = history[len(history) - min(len(history), self.model.history_turns):]
         ids = self.model.question_ids(question, recent)
         try:
-            logits = self._append(ids, Role.BRANCH, pts)
+            logits = self._append(ids, Role.BRANCH, pts, cache)
         except Exception:
-            self.cache.truncate(first_slot)
+            cache.truncate(first_slot)
             raise
-        limit = limit or self.config.max_answer_tokens
-        self.turn = Turn(question, pts, first_slot, logits, limit)
+        recalled = self._times(cache) if recall else []
+        self.turn = Turn(question, pts, first_slot, logits, limit, cache=cache, recalled=recalled)
         return self.turn
+
+    def span(self) -> tuple[float, float] | None:
+        """Stream times between which lies what the open turn could see, None without frames."""
+        span, oldest = self.cache.time_span(), self.memory.oldest()
+        if span is None or oldest is None or not (self.turn.recalled or self.turn.unseen):
+            return span
+        return min(oldest, span[0]), span[1]
+
+    def _times(self, cache: KVCache) -> list[tuple[int, float]]:
+        """(frame, pts) of what the memory brought back for a question, best first."""
+        if not (found := self.memory.evidence()):
+            return []
+        used = cache.in_use()
+        times = dict(zip(used.frame.flatten().tolist(), used.pts.flatten().tolist(), strict=True))
+        return [(f, times[f]) for f, _ in found if f in times]
 
     def step(self) -> str:
         """Decode one token of the open turn; returns the new text (may be empty)."""
         turn = self.turn
+        if turn.unseen:
+            turn.text, turn.done = NOT_SEEN, True
+            return NOT_SEEN
         if turn.ids:   # the token said last enters the cache only when its successor is wanted
-            turn.logits = self._append([turn.ids[-1]], Role.BRANCH, turn.pts)
+            turn.logits = self._append([turn.ids[-1]], Role.BRANCH, turn.pts, turn.cache)
         token = int(turn.logits.argmax())
         if token in self.model.stop_ids:
             turn.done = True
@@ -157,7 +207,7 @@ class Engine:
         """End the turn, finished or not, and remove every trace of it from the cache."""
         if self.turn is None:
             return
-        self.cache.truncate(self.turn.first_slot)
+        self.turn.cache.truncate(self.turn.first_slot)
         self.turn = None
         self.memory.after_answer(self.cache)
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from streamassist.archive import Archive
 from streamassist.clock import Clock
-from streamassist.config import Config
+from streamassist.config import Config, check_range
 from streamassist.engine import Engine
 from streamassist.errors import StreamAssistError
 from streamassist.frames import jpeg
@@ -45,7 +45,9 @@ log = logging.getLogger(__name__)
 MAX_TRANSCRIPT = 2000      # events kept for pages that come back
 RECENT_FRAMES = 8          # prefilled again after a fault
 HISTORY_TURNS = 8          # at most this many are offered to the model
-THUMBNAIL_SIDE = 160
+THUMBNAIL_SIDE, THUMBNAIL_BYTES = 160, 32 << 20   # pixels; all that are in RAM
+PROTECT_EVERY = 16         # frames
+MAX_TOLD = 20              # sentences about a disk; more are in the log
 MAX_FAULTS, FAULT_WINDOW_S = 3, 60.0
 
 
@@ -53,24 +55,22 @@ class Session:
     """`emit` receives every event, in order. `t` is always stream time in seconds."""
 
     def __init__(
-        self,
-        make_engine: Callable[[], Engine],
-        response: ResponsePolicy,
-        config: Config,
-        clock: Clock,
-        emit: Callable[[Event], None],
+        self, make_engine: Callable[[], Engine], response: ResponsePolicy, config: Config,
+        clock: Clock, emit: Callable[[Event], None],
     ):
         self.make_engine, self.response, self.config = make_engine, response, config
         self.clock, self._emit = clock, emit
         self.engine = make_engine()
         self.gate = Gate(config.gate)
         self.rules = RuleBook()
-        self.archive, self._motion = Archive(), MotionMeter()
+        self.archive = Archive(THUMBNAIL_BYTES, *config.kept("thumbnails"))
+        self._told: set[str] = set()       # faults of a disk
+        self._motion = MotionMeter()
         self.transcript: deque[Event] = deque(maxlen=MAX_TRANSCRIPT)
         self.commentary = True
         self.speaker = Speaker(self.gate, response, clock, self.emit)
-        self.urge, self.dropped, self.lag_s = 0.0, 0, 0.0
-        self.frames_used = 0
+        self.frames_used = self.dropped = 0
+        self.urge = self.lag_s = 0.0
         self.t = 0.0                       # stream time of the newest frame
         self._recent: deque[Frame] = deque(maxlen=RECENT_FRAMES)
         self._faults: deque[float] = deque(maxlen=MAX_FAULTS + 1)
@@ -102,7 +102,7 @@ class Session:
         self._recent.append(frame)
         change = self.engine.observe(frame)
         self.frames_used += 1
-        self.archive.add(frame.index, jpeg(frame.image, THUMBNAIL_SIDE))
+        self._archive(frame)
         signals = FrameSignals(
             t=frame.pts,
             frame=frame.index,
@@ -120,15 +120,26 @@ class Session:
             self.emit(Rules, frame.pts, rules=self.rules.view())
         self._consider(signals)
 
+    def _archive(self, frame: Frame) -> None:
+        """Keep its picture, and those that are or may be cited before others."""
+        self.archive.add(frame.index, frame.pts, jpeg(frame.image, THUMBNAIL_SIDE))
+        if self.frames_used % PROTECT_EVERY == 0:
+            cited = {seen["frame"] for e in self.transcript for seen in getattr(e, "evidence", ())}
+            self.archive.protect(self.engine.memory.held_frames() | cited)
+        self._tell_faults(frame.pts)
+
+    def _tell_faults(self, t: float) -> None:
+        for fault in (self.archive.fault, self.engine.memory.fault):
+            if fault and fault not in self._told and len(self._told) < MAX_TOLD:
+                self._told.add(fault)
+                self.emit(Notice, t, text=fault)
+
     def _alert(self, rule: Rule, t: float) -> None:
+        seen = {"t": round(t, 3), "frame": self._recent[-1].index}
         self.emit(
             Alert, t, rule=rule.text, rule_t=rule.since, text=rule.condition, rule_id=rule.id,
-            score=round(rule.last_score, 3), evidence=self._newest_frame(),
+            score=round(rule.last_score, 3), evidence=[seen],
         )
-
-    def _newest_frame(self) -> list[dict]:
-        frame = self._recent[-1]
-        return [{"t": round(frame.pts, 3), "frame": frame.index}]
 
     def _consider(self, signals: FrameSignals) -> None:
         self.urge = self.response.score(signals)
@@ -152,8 +163,8 @@ class Session:
                 self.emit(Rules, t, rules=self.rules.view())
             case Configure():
                 self._configure(command)
-            case Forget(rules=rules):
-                self._forget(rules)
+            case Forget():
+                self._forget(command)
             case NewStream():
                 self._new_stream()
 
@@ -164,11 +175,11 @@ class Session:
         if len(text) > MAX_QUESTION:
             raise StreamAssistError(f"The question is longer than {MAX_QUESTION} characters.")
         if is_rule(text):
-            return self._add_rule(text, t)
+            self._add_rule(text, t)
+            return
         self.speaker.accept(text, t, self.engine)
         if not self.frames_held:
             self.emit(Notice, t, text="There is no picture yet; I answer when the first one comes.")
-        return None
 
     def _add_rule(self, text: str, t: float) -> None:
         rule = self.rules.add(text, t)
@@ -177,23 +188,44 @@ class Session:
 
     def _configure(self, command: Configure) -> None:
         if command.threshold is not None:
-            if not 0.0 <= command.threshold <= 1.0:
-                raise StreamAssistError("The threshold is a number between 0 and 1.")
+            check_range("The threshold", command.threshold, 0, 1)
             self.gate.threshold = command.threshold
         if command.commentary is not None:
             self.commentary = command.commentary
             if not self.commentary:
                 self.speaker.drop_remark(self.engine)
 
-    def _forget(self, rules: bool) -> None:
+    def _forget(self, command: Forget) -> None:
+        if command.minutes is not None and not command.minutes > 0:
+            raise StreamAssistError("Say how many minutes to forget: a number above 0.")
+        since = None if command.minutes is None else self.t - 60 * command.minutes
+        if since is None or since <= 0:
+            self._forget_all()
+        else:
+            self._forget_since(since)
+        if command.rules:
+            self.rules.rules.clear()
+        self.emit(Forgotten, self.t, since=since)
+        self.emit(Rules, self.t, rules=self.rules.view())
+        self._tell_faults(self.t)   # what could not be erased
+
+    def _forget_all(self) -> None:
         self._new_stream()
         self.speaker.clear()
         self.archive.clear()
         self.transcript.clear()
-        if rules:
-            self.rules.rules.clear()
-        self.emit(Forgotten, self.t)
-        self.emit(Rules, self.t, rules=self.rules.view())
+
+    def _forget_since(self, since: float) -> None:
+        """The stream goes on; what was seen and said before `since` stays."""
+        self.speaker.stop(self.engine, self.dropped)
+        self.speaker.clear()
+        self.engine.forget(since)
+        self.archive.forget(since)
+        self._motion.reset()
+        for kept in (self._recent, self.transcript):
+            times = [(x.pts if isinstance(x, Frame) else x.t, x) for x in kept]
+            kept.clear()
+            kept.extend(x for t, x in times if t < since)
 
     def _new_stream(self) -> None:
         self.speaker.stop(self.engine, self.dropped)
@@ -231,13 +263,10 @@ class Session:
         self.emit(Failed, t, text=_sentence(error, fatal), fatal=fatal)
         self.speaker.break_off(self.dropped)
         if not fatal:
-            self._restart()
+            self.engine = self.make_engine()
+            for frame in self._recent:
+                self.engine.observe(frame)
         return not fatal
-
-    def _restart(self) -> None:
-        self.engine = self.make_engine()
-        for frame in self._recent:
-            self.engine.observe(frame)
 
     # ------------------------------------------------------------ for the page
 
@@ -249,7 +278,8 @@ class Session:
             "cache_tokens": len(cache), "cache_bytes": cache.bytes, "lag_s": round(self.lag_s, 3),
             "first_word_ms": self.speaker.first_word_ms, "urge": round(self.urge, 3),
             "threshold": self.gate.threshold, "busy": self.busy,
-            "extra": {"commentary": self.commentary},
+            "extra": {"commentary": self.commentary, "archive": self.archive.figures(),
+                      "pages": self.engine.memory.bytes()},
         }
 
     def history(self) -> list[dict]:
@@ -268,4 +298,3 @@ def _sentence(error: Exception, fatal: bool) -> str:
         f"The model stumbled ({what}) and was restarted. Your conversation and rules are kept; "
         "please ask again if an answer was cut off."
     )
-

@@ -29,7 +29,8 @@ class Waiting:
 
 @dataclass(slots=True)
 class Speaking:
-    """The turn being decoded: an answer when `waiting` is set, else a remark about `frame`."""
+    """The turn being decoded: an answer when `waiting` is set, else a remark about `frame`, which
+    looked like `view`."""
 
     turn: Turn
     number: int
@@ -37,14 +38,18 @@ class Speaking:
     frame: Frame
     said_t: float
     span: tuple[float, float] | None
+    view: object   # the engine's
     score: float = 0.0
     first_word_ms: float | None = None
 
     @property
     def evidence(self) -> list[dict]:
-        if self.span is None:
+        """What memory brought back for the answer, else the newest frame it could see; nothing for
+        what was not seen."""
+        if self.span is None or self.turn.unseen:
             return []
-        return [{"t": round(self.frame.pts, 3), "frame": self.frame.index}]
+        frames = self.turn.recalled or [(self.frame.index, self.frame.pts)]
+        return [{"t": round(pts, 3), "frame": frame} for frame, pts in frames]
 
 
 class Speaker:
@@ -112,13 +117,15 @@ class Speaker:
             self._begun = None
         elif self.remark_due:
             score, self.remark_due = self.remark_due.score, None
-            engine.mark_spoken()
-            turn = engine.ask(engine.model.describe_prompt, newest.pts, limit=REMARK_TOKENS)
+            turn = engine.ask(
+                engine.model.describe_prompt, newest.pts, limit=REMARK_TOKENS, recall=False
+            )
         else:
             return
         self._turns += 1
-        span = engine.cache.time_span()
-        self.speaking = Speaking(turn, self._turns, waiting, newest, now, span, score)
+        self.speaking = Speaking(
+            turn, self._turns, waiting, newest, now, engine.span(), engine.view, score
+        )
 
     def _speak(self, engine: Engine, now: float, dropped: int) -> None:
         """One token; an answer is passed on word by word, a remark only when whole."""
@@ -178,7 +185,10 @@ class Speaker:
         speaking = self.speaking
         self._drop_turn(engine)
         text = speaking.turn.text.strip()
-        if not text or self.gate.repeats(text) or self.gate.stale(speaking.frame.pts, now):
+        stale = self.gate.stale(speaking.frame.pts, now)
+        if not stale:   # what came too late is still to be told
+            engine.mark_spoken(speaking.view)
+        if not text or stale or self.gate.repeats(text):
             self.gate.withheld()
             return
         self.gate.spoken(text, now)

@@ -58,6 +58,11 @@ class VisualTokens:
     deepstack: tuple[torch.Tensor, ...] = ()
     signature: torch.Tensor | None = None
 
+    @property
+    def look(self) -> torch.Tensor:
+        """(N, F) what this frame is compared with others by."""
+        return self.embeds if self.signature is None else self.signature
+
 
 @dataclass(slots=True)
 class Chunk:
@@ -92,6 +97,7 @@ class VideoLLM(Protocol):
     silence_id: int | None        # the token that means "nothing to say", if the model has one
     history_turns: int            # earlier question/answer pairs repeated before a question
     max_context: int              # positions the model was trained for
+    frames_at_once: int           # unlike frames that the model was trained to read together
     describe_prompt: str          # asks for one sentence about the newest frame
     device: torch.device
 
@@ -118,6 +124,14 @@ class VideoLLM(Protocol):
 
     def forward(self, chunk: Chunk, cache: KVCache) -> torch.Tensor:
         """Append the chunk to the cache; return the last row's logits (V,) in float32."""
+
+    def queries_of(self, chunk: Chunk, cache: KVCache) -> torch.Tensor:
+        """Append the chunk; return its rows' raw queries in every layer, (L, Hq, S, D) float32."""
+
+    def encode_text(self, text: str) -> list[int]: ...
+
+    def embed_text(self, ids: Sequence[int]) -> torch.Tensor:
+        """(S, D) rows of the input embedding."""
 
     def detokenize(self, ids: Sequence[int]) -> str: ...
 
@@ -158,9 +172,13 @@ class Configure:
 
 @dataclass(frozen=True, slots=True)
 class Forget:
-    """Forget everything: frames, KV, transcript. Rules stay unless `rules`."""
+    """Forget frames, KV, transcript: all of it, or the last `minutes` of the stream.
+
+    Rules stay unless `rules`.
+    """
 
     rules: bool = False
+    minutes: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,8 +224,8 @@ class TextDelta(Event):
 
 @dataclass(frozen=True, slots=True)
 class Answer(Event):
-    """A finished (or interrupted) answer. `evidence`: [{"t": seconds, "frame":
-    index}], the newest frame it could see.
+    """A finished (or interrupted) answer. `evidence`: [{"t": seconds, "frame": index}], the frames
+    that memory brought back for it, best first, else the newest frame it could see.
 
     `span`: (oldest, newest) stream time of the frames in memory; `frame_age_s`: age of the newest
     frame when the first word came; `dropped`: frames dropped so far.
@@ -270,7 +288,9 @@ class Rules(Event):
 
 @dataclass(frozen=True, slots=True)
 class Forgotten(Event):
-    """Everything was forgotten: pages clear what they show."""
+    """Pages clear what they show: all of it, or what came at stream time `since` and later."""
+
+    since: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

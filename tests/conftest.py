@@ -20,6 +20,14 @@ from places import SHARED, absent
 from streamassist.clock import ManualClock
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """With `-n 2` the memory tests run beside all others, which keep to one process: they measure
+    times, and share servers and loaded models."""
+    for item in items:
+        if "memory" not in item.path.parts:
+            item.add_marker(pytest.mark.xdist_group("one"))
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder `../shared/data`."""

@@ -61,6 +61,7 @@ class FakeBackend:
         self.commands: list[Command] = []
         self.jpegs: list[tuple[float, int]] = []          # (captured_at, bytes)
         self.newest = b""
+        self.frozen_at: float | None = None               # the camera has stopped at this time
         self.opened: list[str] = []
         self.commentary = True
         self.threshold = 0.7
@@ -98,8 +99,11 @@ class FakeBackend:
         elif isinstance(command, Configure):
             self._configure(command)
         elif isinstance(command, Forget):
-            self._told.clear()
-            self.emit(Forgotten(*self.now))
+            since = None
+            if command.minutes:
+                since = self.now[0] - 60 * command.minutes
+            self._told[:] = [e for e in self._told if since is not None and e.t < since]
+            self.emit(Forgotten(*self.now, since=since))
         elif isinstance(command, AddRule | RemoveRule):
             self._change_rules(command)
 
@@ -125,7 +129,7 @@ class FakeBackend:
     def preview(self) -> tuple[bytes, float] | None:
         if self.sources["current"] in ("none", "browser") or self.sources["paused"]:
             return None
-        t = round(self.now[0], 1)
+        t = round(self.now[0], 1) if self.frozen_at is None else self.frozen_at
         return self.picture(t), t
 
     def thumbnail(self, frame: int) -> bytes | None:

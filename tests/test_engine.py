@@ -6,6 +6,7 @@ from desk import BLUE, GREEN, RED, WHITE, Desk, frame
 from models.fake import FakeLLM
 from streamassist.cache import KVCache
 from streamassist.config import Config, EngineConfig
+from streamassist.types import Answer, Query
 
 
 def state(cache: KVCache) -> list[torch.Tensor]:
@@ -154,3 +155,12 @@ def test_the_cache_never_outgrows_the_model():
         e.observe(frame(RED, i))
         assert len(e.cache) <= 40
     assert e.cache.frames() == list(range(20, 30))
+
+
+@pytest.mark.parametrize(("question", "since"), [("What is there now?", 4.0), ("What was it?", 0)])
+def test_an_answer_says_how_far_back_it_looked(question, since):
+    desk = Desk(config=Config(memory="recall:recent=2"))
+    desk.watch(*[RED, BLUE, GREEN] * 3, WHITE, talk=False)
+    desk.submit(Query(question))
+    desk.talk()
+    assert desk.of(Answer)[-1].span == (since, 4.5)

@@ -13,13 +13,12 @@ from places import ROOT
 
 MAX_FILE, MAX_FUNCTION = 300, 40      # lines
 LONGER_FILES = {
+    "streamassist/cache.py": "all that touches the buffers stands in one place",
     "streamassist/types.py": "the whole vocabulary of the house belongs in one place",
-    "models/nano/train.py": "one run from data to weights, read from top to bottom",
 }
 COMMAND_LINE = (
     "app.py", "streamassist/__main__.py", "streamassist/doctor.py", "streamassist/sample.py",
     "models/nano/train.py", "models/nano/describe.py", "models/nano/evaluate.py",
-    "models/nano/calibrate.py",
     "benchmarks/", "tools/",
 )
 PACKAGES = ("streamassist", "models", "kernels", "ui", "benchmarks", "tools", "tests")
@@ -38,8 +37,8 @@ class May:
 
 CORE = "streamassist.types streamassist.errors"
 METHODS = (
-    f"{CORE} streamassist.cache streamassist.block_store streamassist.scoring "
-    "streamassist.config kernels"
+    f"{CORE} streamassist.cache streamassist.slots streamassist.pages streamassist.scoring "
+    "streamassist.codec streamassist.config streamassist.positions kernels"
 )
 TALK = (
     f"{CORE} streamassist.clock streamassist.config streamassist.engine streamassist.response"
@@ -56,7 +55,7 @@ TABLE = {
     "streamassist.clock": May(""),
     "streamassist.metrics": May(CORE),
     "streamassist.motion": May("", "numpy cv2"),
-    "streamassist.archive": May(CORE),
+    "streamassist.archive": May(f"{CORE} streamassist.pages"),
     "streamassist.rules": May(CORE),
     "streamassist.types": May(CORE, "numpy"),
     "streamassist.config": May(CORE),
@@ -69,7 +68,20 @@ TABLE = {
     ),
     "streamassist.rope": May(CORE, "torch", THREADS),
     "streamassist.hardware": May(CORE, "torch", THREADS),
-    "streamassist.cache": May(f"{CORE} streamassist.rope kernels", "torch", THREADS),
+    "streamassist.slots": May(CORE, "torch", THREADS),
+    "streamassist.positions": May(f"{CORE} streamassist.slots", "torch", THREADS),
+    "streamassist.cache": May(
+        f"{CORE} streamassist.rope streamassist.slots kernels", "torch", THREADS
+    ),
+    "streamassist.scoring": May(
+        f"{CORE} streamassist.cache streamassist.slots streamassist.rope kernels", "torch", THREADS
+    ),
+    "streamassist.codec": May(f"{CORE} kernels", "torch", THREADS),
+    "streamassist.pages": May(
+        f"{CORE} streamassist.cache streamassist.slots streamassist.codec streamassist.config "
+        "streamassist.pages",
+        "torch safetensors numpy zstandard",
+    ),
     "streamassist.memory": May(f"{METHODS} streamassist.memory", "torch", THREADS),
     "streamassist.tokens": May(f"{METHODS} streamassist.tokens", "torch", THREADS),
     "streamassist.response": May(f"{METHODS} streamassist.response", "torch", THREADS),

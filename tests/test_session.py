@@ -1,4 +1,6 @@
 """Session: questions, remarks, rules, faults, forgetting; all with the scripted model."""
+import json
+
 import pytest
 
 from desk import BLUE, GREEN, RED, WHITE, Desk
@@ -97,6 +99,19 @@ def test_commentary_can_be_switched_off_and_the_threshold_moved():
         desk.submit(Configure(threshold=7.0))
 
 
+def test_a_remark_that_came_too_late_is_made_again():
+    """A slow moment: nothing is said about a picture older than the limit, but it is not lost."""
+    desk = Desk()
+    while not desk.session.busy:
+        desk.watch(RED, talk=False)
+    desk.session.advance(desk.now)   # begins the remark
+    while desk.session.speaker.speaking:
+        desk.session.advance(desk.now + 60)
+    assert not desk.of(Remark)
+    desk.watch(*[RED] * 4)
+    assert [r.text for r in desk.of(Remark)] == ["I see a dark red picture."]
+
+
 def test_a_rule_alerts_once_while_it_holds():
     desk = Desk(config=Config(response="on_query"))
     desk.submit(AddRule("Tell me when there is a green picture"))
@@ -193,9 +208,40 @@ def test_forget_leaves_nothing():
     session = desk.session
     assert session.history() == [] and session.archive.get(0) is None
     assert len(session.engine.cache) == 0 and not session.frames_held
-    pinned = session.engine.cache.num_pinned
-    assert not session.engine.cache.value[:, :, pinned:].any()
+    assert not session.engine.cache.value[:, :, session.engine.cache.num_pinned :].any()
     assert session.rules.view() == [] and desk.of(Forgotten)
+
+
+@pytest.mark.parametrize("memory", ["full", "last_n", "recall:budget=16,recent=2"])
+def test_forget_the_last_seconds_leaves_what_was_before(memory):
+    """Frames at 0, 0.5, ... 3.5 s: the last second takes those from 2.5 s on."""
+    desk = Desk(config=Config(response="on_query", memory=memory))
+    desk.watch(RED, WHITE, RED, WHITE)
+    desk.submit(Query("What?"))
+    desk.talk()
+    desk.watch(GREEN, GREEN, BLUE, BLUE)
+    desk.submit(Query("And now?"))
+    desk.talk()
+    session = desk.session
+    desk.submit(Forget(minutes=1 / 60))
+    assert [e["question"] for e in session.history()] == ["What?"]
+    assert session.archive.get(4) and not any(session.archive.get(i) for i in (5, 6, 7))
+    cache = session.engine.cache
+    assert max(cache.frames(), default=0) <= 4
+    assert not cache.value[:, :, cache.size :].any() and not cache.raw[:, :, cache.size :].any()
+    pages = session.engine.memory._store.pages().values() if "recall" in memory else ()
+    assert all(page.last < 2.5 for page in pages) and bool(pages) == ("recall" in memory)
+    assert desk.of(Forgotten)[-1].since == 2.5
+    desk.watch(RED)
+    assert cache.frames()[-1] == 8
+
+
+@pytest.mark.parametrize("minutes", [0, -1, float("nan")])
+def test_senseless_minutes_to_forget_are_refused(minutes):
+    desk = Desk()
+    desk.watch(RED)
+    with pytest.raises(StreamAssistError, match="how many minutes"):
+        desk.submit(Forget(minutes=minutes))
 
 
 def test_a_new_stream_keeps_the_transcript_and_rules_but_not_the_pictures():
@@ -213,8 +259,6 @@ def test_a_new_stream_keeps_the_transcript_and_rules_but_not_the_pictures():
 
 
 def test_every_event_is_a_json_line():
-    import json
-
     desk = Desk()
     desk.submit(AddRule("a red picture"))
     desk.watch(*[RED] * 10)
@@ -254,15 +298,3 @@ def test_a_rule_at_which_the_model_always_fails_is_set_aside(monkeypatch):
     desk.watch(RED, RED, RED, GREEN, GREEN)
     assert [r["text"] for r in desk.of(Rules)[-1].rules] == ["a green picture"]
     assert len(desk.of(Alert)) == 1 and "cannot be checked" in desk.of(Notice)[-1].text
-
-
-def test_old_evidence_still_names_its_own_picture_after_a_new_stream():
-    desk = Desk()
-    desk.watch(RED)
-    desk.submit(Query("What?"))
-    desk.talk()
-    (seen,) = desk.of(Answer)[0].evidence
-    desk.submit(NewStream())
-    desk.watch(GREEN)
-    red, green = desk.session.archive.get(seen["frame"]), desk.session.archive.get(1)
-    assert red and green and red != green

@@ -5,14 +5,7 @@ The reference that every other policy is compared with on short streams.
 from dataclasses import dataclass
 
 from streamassist.cache import KVCache
-from streamassist.memory.base import (
-    MAX_TOKENS,
-    MemoryPolicy,
-    check_setting,
-    drop_frames,
-    frame_sizes,
-    oldest_until,
-)
+from streamassist.memory.base import MAX_TOKENS, MemoryPolicy, check_setting, drop_oldest
 
 
 @dataclass
@@ -24,4 +17,4 @@ class Full(MemoryPolicy):
 
     def after_prefill(self, cache: KVCache) -> None:
         if len(cache) > self.max_tokens:
-            drop_frames(cache, oldest_until(*frame_sizes(cache), len(cache) - self.max_tokens))
+            drop_oldest(cache, len(cache) - self.max_tokens)

@@ -1,0 +1,71 @@
+"""CurveStream: frames where the stream moves or bends stay, the more salient ones sharp.
+
+arXiv 2603.19571. The saliency of a frame is its motion 1 - cos(F_t, F_t-1) plus 0.2 times the
+curvature 1 - cos of the last two steps; frames above running mean + `sharp` deviations stay whole,
+those above mean + `mild` deviations at half the side, others are forgotten. First in, first out.
+"""
+from dataclasses import dataclass, field
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from streamassist.memory.banks import TokenBank, half, shrink, with_newest, within
+from streamassist.memory.base import check_setting
+from streamassist.types import VisualTokens
+
+CURVATURE = 0.2      # weight, from the paper
+SPREAD = 1e-6        # least deviation
+
+
+@dataclass
+class CurveStream(TokenBank):
+    """Our inference, for the paper states no constants: decay, mild and sharp; the feature is the
+    mean of the encoder's rows in place of DINOv2's; the first two frames, which have no curvature,
+    stay; the queue is bounded in tokens instead of 20 frames."""
+
+    decay: float = 0.9
+    mild: float = 0.0
+    sharp: float = 0.5
+    _held: list[VisualTokens] = field(default_factory=list, init=False, repr=False)
+    _looks: list[Tensor] = field(default_factory=list, init=False, repr=False)
+    _mean: float | None = field(default=None, init=False, repr=False)
+    _variance: float = field(default=0.0, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_setting(self, "decay", 0, 1)
+        check_setting(self, "mild", -10, 10)
+        check_setting(self, "sharp", -10, 10)
+
+    def take(self, tokens: VisualTokens, look: Tensor) -> None:
+        self._looks = [*self._looks[-2:], look]
+        self._held = within([*self._held, tokens], self.budget)[:-1]
+        _, height, width = tokens.grid
+        if (deviations := self._deviations()) is None or deviations >= self.sharp:
+            self._held.append(tokens)
+        elif deviations >= self.mild:
+            self._held.append(shrink(tokens, half(height), half(width)))
+
+    def _deviations(self) -> float | None:
+        """How far above the running mean the newest frame's saliency is; None without one."""
+        if len(self._looks) < 3:
+            return None
+        score = saliency(*self._looks)
+        if self._mean is None:
+            self._mean = score
+        self._mean += (1 - self.decay) * (score - self._mean)
+        off = score - self._mean
+        self._variance += (1 - self.decay) * (off * off - self._variance)
+        return off / max(self._variance**0.5, SPREAD)
+
+    def chosen(self, question: str) -> list[VisualTokens]:
+        return with_newest(self._held, self._newest)
+
+
+def saliency(first: Tensor, second: Tensor, third: Tensor) -> float:
+    """Motion and curvature at the third of three looks (F,); what stands still does not bend."""
+    motion = 1 - F.cosine_similarity(second, third, dim=0)
+    before, now = second - first, third - second
+    still = min(before.norm(), now.norm()) < SPREAD
+    bend = 0.0 if still else 1 - F.cosine_similarity(before, now, dim=0)
+    return float(motion + CURVATURE * bend)
