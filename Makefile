@@ -42,7 +42,7 @@ run: setup
 	@$(PY) app.py $(ARGS) || [ $$? -eq 130 ]   # Ctrl-C is how one leaves
 
 test: setup-test lint
-	$(PY) -m pytest $(ARGS)
+	$(PY) -m pytest -n 2 --dist loadgroup $(ARGS)
 
 lint:
 	$(PY) -m ruff check .

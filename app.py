@@ -5,6 +5,7 @@ The only file that knows everyone: flags -> Config -> model -> worker -> page.
 import argparse
 import os
 import sys
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -14,7 +15,14 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
 from streamassist import memory, response
 from streamassist.clock import Clock, RealClock
-from streamassist.config import Config, EngineConfig, ServerConfig, make_method
+from streamassist.config import (
+    KEPT_TENTHS,
+    NO_FOLDER,
+    Config,
+    EngineConfig,
+    ServerConfig,
+    make_method,
+)
 from streamassist.engine import Engine
 from streamassist.errors import StreamAssistError
 from streamassist.session import Session
@@ -38,23 +46,45 @@ class App:
 def build(config: Config, clock: Clock | None = None) -> App:
     """Compose model, engine and session; raises StreamAssistError for every mistake in `config`."""
     clock = clock or RealClock()
-    make_method("memory", config.memory, memory.METHODS)       # say what is wrong before loading
+    make_method("memory", memory.in_tokens(config.memory), memory.METHODS)   # wrong before loading
     make_method("response", config.response, response.METHODS)
+    prepare_folders(config)
     import models
 
     model, reason = models.load(
         config.model, quantize=config.quantize, attention=config.attention
     )
 
+    spec = memory.in_tokens(config.memory, model.new_cache().bytes_per_slot)
+
     def make_engine() -> Engine:
-        policy = make_method("memory", config.memory, memory.METHODS)
-        return Engine(model, policy, config.engine)
+        policy = make_method("memory", spec, memory.METHODS)
+        engine = Engine(model, policy, config.engine)
+        folder, disk_bytes = config.kept("pages")
+        if folder:   # not before: a new engine begins by forgetting
+            policy.use_disk(folder, disk_bytes)
+        return engine
 
     def make_session(emit: Callable[[Event], None]) -> Session:
         policy = make_method("response", config.response, response.METHODS)
         return Session(make_engine, policy, config, clock, emit)
 
     return App(model, reason, make_session, config, clock)
+
+
+def prepare_folders(config: Config) -> None:
+    """Make what --keep names; raises StreamAssistError where nothing can be written."""
+    for folder in filter(None, (config.kept(what)[0] for what in KEPT_TENTHS)):
+        try:
+            folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)   # pictures are private
+            folder.mkdir(exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder, buffering=0) as probe:
+                probe.write(b"x")   # a full disk still takes empty files
+        except (OSError, ValueError) as error:
+            why = getattr(error, "strerror", None) or error
+            raise StreamAssistError(
+                f"--keep {config.keep!r} cannot be written ({why}); name another folder."
+            ) from None
 
 
 class Parser(argparse.ArgumentParser):
@@ -79,12 +109,21 @@ def add_model_flags(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--quantize", default="none", help="none, int8 or nf4 (needs a GPU)")
     parser.add_argument("--attention", default="auto", help="auto, sdpa or flash_attention_2")
+    parser.add_argument(
+        "--keep", metavar="DIR", help="a folder for pictures and memory; without it none is written"
+    )
+    parser.add_argument(
+        "--keep-mb", type=int, default=DEFAULTS.keep_mb, metavar="N", help="the most it may hold"
+    )
 
 
 def config_of(args: argparse.Namespace) -> Config:
+    if args.keep == "":   # as of a variable that is not set
+        raise StreamAssistError(NO_FOLDER)
     return Config(
         model=args.model, memory=args.memory, response=args.response, quantize=args.quantize,
         attention=args.attention, engine=EngineConfig(fps=args.fps),
+        keep=args.keep or DEFAULTS.keep, keep_mb=args.keep_mb,
     )
 
 

@@ -32,12 +32,13 @@ from streamassist.replay import Plan, replay
 from streamassist.types import Alert, Answer
 
 RULES = ("alert", "never")
-QUICK_CLIPS = 6
+QUICK_CLIPS = 2
 
 
 @dataclass(frozen=True)
 class Mark:
-    """One question or rule, and whether it went right. `said`: the answer, or times of alerts."""
+    """One question or rule, and whether it went right. `said`: the answer, or times of alerts;
+    evidence: stream times of the frames that the answer names as its proof, best first."""
 
     clip: str
     part: str
@@ -46,6 +47,7 @@ class Mark:
     said: str
     right: bool
     by_nouns: bool = False
+    evidence: tuple[float, ...] = ()
 
 
 def plan_of(clip: Clip) -> Plan:
@@ -58,7 +60,7 @@ def plan_of(clip: Clip) -> Plan:
 def marks_of(app: App, clip: Clip) -> Iterator[Mark]:
     """Replay one clip with everything asked about it."""
     events = watched(replay(clip.open(), app.make_session, app.config, plan_of(clip)))
-    answers = {(e.question, e.question_t): e.text for e in events if isinstance(e, Answer)}
+    answers = {(e.question, e.question_t): e for e in events if isinstance(e, Answer)}
     alerts = defaultdict(list)
     for event in events:
         if isinstance(event, Alert):
@@ -68,14 +70,20 @@ def marks_of(app: App, clip: Clip) -> Iterator[Mark]:
         if item["type"] in RULES:
             yield mark_rule(clip, item, alerts[key])
         else:
-            yield mark_answer(clip, item, answers.get(key, ""))
+            answer = answers.get(key)
+            shown = tuple(e["t"] for e in answer.evidence) if answer else ()
+            yield mark_answer(clip, item, answer.text if answer else "", shown)
 
 
-def mark_answer(clip: Clip, item: dict[str, Any], text: str) -> Mark:
+def mark_answer(
+    clip: Clip, item: dict[str, Any], text: str, evidence: tuple[float, ...] = ()
+) -> Mark:
     scene = item.get("clip") or clip.scene_at(item["t_ask"])
     nouns = is_right(COMMON_NOUNS, item["accept"])
     right = is_right(text, item["accept"])
-    return Mark(clip.name, part_of(scene), item["type"], item["question"], text, right, nouns)
+    return Mark(
+        clip.name, part_of(scene), item["type"], item["question"], text, right, nouns, evidence
+    )
 
 
 def mark_rule(clip: Clip, item: dict[str, Any], times: Sequence[float]) -> Mark:

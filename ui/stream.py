@@ -6,7 +6,7 @@ Every JPEG is acknowledged with {"type": "ack", "received": n}; the page answers
 sent with {"type": "seen"}. Neither side has more than two under way.
 
 Up: hello{id, now}, ask{text}, interrupt, add_rule{text}, remove_rule{rule_id},
-configure{commentary, threshold}, source{spec, label}, pause{paused}, forget{rules},
+configure{commentary, threshold}, source{spec, label}, pause{paused}, forget{rules, minutes},
 capture{state}, seen.
 Down: hello{...} (see `Hub.hello`), every `Event.line()`, ack, source{...},
 configured{...}, refused{text, command}.
@@ -225,13 +225,22 @@ def _configure(message: Message) -> Configure:
     return Configure(commentary, threshold)
 
 
+def _minutes(message: Message) -> float | None:
+    minutes = message.get("minutes")
+    if minutes is None:
+        return None
+    if isinstance(minutes, bool) or not isinstance(minutes, int | float):
+        raise StreamAssistError("The minutes to forget are a number.")
+    return float(minutes)
+
+
 _COMMANDS: dict[str, Callable[[Message], Command]] = {
     "ask": lambda m: Query(_string(m, "text")),
     "interrupt": lambda m: Interrupt(),
     "add_rule": lambda m: AddRule(_string(m, "text")),
     "remove_rule": lambda m: RemoveRule(_rule_id(m)),
     "configure": _configure,
-    "forget": lambda m: Forget(rules=bool(m.get("rules"))),
+    "forget": lambda m: Forget(rules=bool(m.get("rules")), minutes=_minutes(m)),
 }
 
 

@@ -136,11 +136,14 @@ def test_a_loop_goes_on_in_time_and_stops(clips):
 
 
 def test_growth_compares_the_last_quarter_with_the_second():
-    flat = [soak.Sample(float(i), 64, 640, 100.0 + (i == 0) * 50) for i in range(8)]
-    assert soak.growth(flat) == {"cache_tokens": 0, "cache_bytes": 0, "rss_mb": 0.0}
-    leak = [soak.Sample(float(i), 64, 640, 100.0 + 10 * i) for i in range(8)]
-    assert soak.growth(leak)["rss_mb"] == 40.0
-    assert soak.is_flat(soak.growth(flat)) and not soak.is_flat(soak.growth(leak))
+    def samples(rss_each: float = 0.0, ms_each: float = 0.0) -> list[soak.Sample]:
+        return [soak.Sample(float(i), 64, 640, 100.0 + (i == 0) * 50 + rss_each * i,
+                            100.0 + ms_each * i if i else None) for i in range(8)]
+
+    flat, leak, slower = map(soak.growth, (samples(), samples(10.0), samples(0.0, 50.0)))
+    assert flat == {"cache_tokens": 0, "cache_bytes": 0, "rss_mb": 0.0, "ask_times": 1.0}
+    assert leak["rss_mb"] == 40.0 and slower["ask_times"] == round(425 / 225, 2)
+    assert soak.is_flat(flat) and not soak.is_flat(leak) and not soak.is_flat(slower)
 
 
 def test_the_verdict_on_speed_needs_every_clip_and_the_median_of_first_words():

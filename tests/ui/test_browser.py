@@ -57,6 +57,15 @@ def test_an_answer_streams_with_its_proof_and_its_freshness(page: Page, served: 
     assert served.backend.commands == [Query("What rolls?")] * 2
 
 
+def test_a_picture_that_stands_still_tells_its_age(page: Page, served: Served) -> None:
+    expect(page.locator("#sa-lane .remark").first).to_be_visible()
+    expect(page.locator("#sa-clock")).not_to_contain_text("old")
+    served.backend.frozen_at = 1.0
+    expect(page.locator("#sa-clock")).to_contain_text("this picture is", timeout=15_000)
+    served.backend.frozen_at = None
+    expect(page.locator("#sa-clock")).not_to_contain_text("old")
+
+
 def test_text_is_never_read_as_markup(page: Page) -> None:
     page.get_by_label("Your question").fill("<img src=x onerror=alert(1)><b>bold</b>")
     page.get_by_role("button", name="Send").click()
@@ -150,14 +159,26 @@ def test_commentary_and_threshold_are_set(page: Page, served: Served) -> None:
 
 def test_forget_everything_asks_first(page: Page, served: Served) -> None:
     expect(page.locator("#sa-lane .remark").first).to_be_visible()
-    page.get_by_role("button", name="Forget everything").click()
+    page.get_by_role("button", name="Forget…").click()
     page.get_by_role("button", name="Keep").click()
     assert Forget() not in served.backend.commands
     served.backend.commentary = False
-    page.get_by_role("button", name="Forget everything").click()
+    page.get_by_role("button", name="Forget…").click()
     page.get_by_role("button", name="Forget", exact=True).click()
     expect(page.locator("#sa-lane .remark")).to_have_count(0)
     assert Forget() in served.backend.commands
+
+
+def test_the_last_minutes_alone_can_be_forgotten(page: Page, served: Served) -> None:
+    expect(page.locator("#sa-lane .remark").first).to_be_visible()
+    served.backend.commentary = False
+    shown = page.locator("#sa-lane .remark").count()
+    page.get_by_role("button", name="Forget…").click()
+    page.locator("#sa-forget-span").select_option(label="the last 30 minutes")
+    page.get_by_role("button", name="Forget", exact=True).click()
+    wait_for(lambda: Forget(minutes=30.0) in served.backend.commands)
+    expect(page.locator("#sa-lane .remark")).to_have_count(0)
+    assert shown
 
 
 def test_search_hides_what_does_not_match(page: Page) -> None:

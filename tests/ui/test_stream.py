@@ -60,11 +60,12 @@ def test_every_command_reaches_the_assistant(served: Served) -> None:
         page.send("remove_rule", rule_id=2)
         page.send("configure", commentary=False, threshold=0.5)
         page.send("forget", rules=True)
+        page.send("forget", minutes=5)
         page.send("pause", paused=True)
         lines = page.until("forgotten") + page.until("source")
     assert served.backend.commands == [
         Interrupt(), AddRule("Tell me when a dog appears"), RemoveRule(2), Configure(False, 0.5),
-        Forget(rules=True),
+        Forget(rules=True), Forget(minutes=5.0),
     ]
     assert served.backend.sources["paused"] is True
     assert lines[-1] == {"type": "source", "kind": "sample", "name": "sample", "paused": True,

@@ -38,6 +38,13 @@ export class Transcript {
     this.shown.clear();
     this.open.clear();
     this.waiting = [];
+    this.lines = [];
+  }
+
+  // Everything, or what came at stream time `since` and later.
+  forget(since) {
+    if (since == null) this.clear();
+    else this.resync(this.lines.filter((line) => line.t < since));
   }
 
   // After a (re)connection: the server's history is the truth; a question still waiting stays.
@@ -54,6 +61,8 @@ export class Transcript {
   add(line) {
     if (this.shown.has(key(line))) return;
     this.shown.add(key(line));
+    this.lines.push(line);
+    if (this.lines.length > MAX_FEED + MAX_LANE) this.lines.shift();
     const writer = { answer: "answer", remark: "remark", alert: "alert", notice: "notice", failed: "failed" }[line.type];
     if (writer) this[writer](line);
   }

@@ -49,7 +49,7 @@ class Page {
       source: () => sources.show(line),
       stats: () => this.counted(line),
       configured: () => this.urge.configured(line),
-      forgotten: () => transcript.clear(),
+      forgotten: () => transcript.forget(line.since),
       refused: () => this.refused(line),
     };
     (readers[line.type] ?? (() => transcript.add(line)))();
@@ -89,6 +89,7 @@ class Page {
     canvas.getContext("2d").drawImage(image, 0, 0);
     image.close();
     canvas.dataset.pts = pts;
+    this.painted = serverNow();
     this.sources.drawn();
   }
 
@@ -118,9 +119,12 @@ class Page {
 
   tick() {
     const quiet = this.heard && serverNow() - this.heard;
-    const stale = quiet > STALE_S && !this.sources.current.paused && this.sources.current.kind !== "none";
+    const runs = !this.sources.current.paused && this.sources.current.kind !== "none";
+    const old = this.painted && !this.sources.mine && serverNow() - this.painted;   // the filming page may be gone
+    const stale = runs && Math.max(quiet, old) > STALE_S;
+    const why = quiet > STALE_S ? `no news for ${Math.round(quiet)} s` : `this picture is ${Math.round(old)} s old`;
     const stream = this.t == null ? "" : ` · ${streamTime(this.t)}`;
-    byId("clock").textContent = clock(serverNow()) + stream + (stale ? ` · no news for ${Math.round(quiet)} s` : "");
+    byId("clock").textContent = clock(serverNow()) + stream + (stale ? ` · ${why}` : "");
     byId("clock").classList.toggle("stale", stale);
   }
 
@@ -139,7 +143,9 @@ class Page {
     this.noticesShown();
     const dialog = byId("forget-ask");
     byId("forget").addEventListener("click", () => { dialog.returnValue = "no"; dialog.showModal(); });
-    dialog.addEventListener("close", () => dialog.returnValue === "yes" && this.send({ type: "forget", rules: byId("forget-rules").checked }));
+    dialog.addEventListener("close", () => dialog.returnValue === "yes" && this.send({
+      type: "forget", rules: byId("forget-rules").checked, minutes: Number(byId("forget-span").value) || null,
+    }));
     document.addEventListener("keydown", (event) => this.key(event));
   }
 
