@@ -167,7 +167,7 @@ class Recall(MemoryPolicy):
         pages = [Candidate(page, i) for i, page in self._store.pages().items()]
         recent = [self._recent(cache, frame) for frame in cache.frames() if frame in self._marks]
         together = self.model.frames_at_once > len(recent)   # recent frames and pages
-        room = self._room(cache, pages, len(recent)) if together else self._room(cache, recent or pages)
+        room = self._room(cache, pages if together else recent or pages, len(recent) * together)
         verified = self._verified(cache, question, asked, [*pages, *recent])[:room]
         best = [found for found in verified if found[0] not in recent] if together else verified
         if len(best) < room:
