@@ -47,7 +47,7 @@ def build(config: Config, clock: Clock | None = None) -> App:
     """Compose model, engine and session; raises StreamAssistError for every mistake in `config`."""
     clock = clock or RealClock()
     make_method("memory", memory.in_tokens(config.memory), memory.METHODS)   # wrong before loading
-    make_method("response", config.response, response.METHODS)
+    response_policy = make_method("response", config.response, response.METHODS)
     prepare_folders(config)
     import models
 
@@ -55,6 +55,11 @@ def build(config: Config, clock: Clock | None = None) -> App:
         config.model, quantize=config.quantize, attention=config.attention
     )
 
+    if response_policy.needs_flag and model.p_silence is None:
+        raise StreamAssistError(
+            f"The model {model.name} was not trained to tell when there is news, which --response "
+            f"{config.response} needs; use --response change_gate."
+        )
     spec = memory.in_tokens(config.memory, model.new_cache().bytes_per_slot)
 
     def make_engine() -> Engine:

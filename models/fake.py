@@ -75,6 +75,7 @@ class FakeLLM:
     tokens_per_frame: int = 4
     stop_ids: frozenset[int] = frozenset({END})
     silence_id: int | None = None
+    p_silence: float | None = None
     history_turns: int = 0
     max_context: int = 1 << 20
     frames_at_once: int = 32

@@ -71,6 +71,7 @@ class HFVideoLLM:
     frames_content: ClassVar[tuple[dict[str, str], ...]] = ({"type": "image"},)
     mrope_interleaved: ClassVar[bool] = False
     silence_id: int | None = None
+    p_silence: float | None = None
     history_turns: int = 2
     tokens_per_frame: int = 0
     describe_prompt: str = DESCRIBE

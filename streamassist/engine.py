@@ -44,10 +44,12 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """change: against the previous frame; novelty: against the frame last spoken about; 0..1."""
+    """change: against the previous frame; novelty: against the frame last spoken about; p_silence:
+    the model's own word on it, where it has one; all 0..1."""
 
     change: float
     novelty: float
+    p_silence: float | None = None
 
 
 class Engine:
@@ -97,9 +99,10 @@ class Engine:
                 self.memory.queries = self.model.queries_of(chunk, self.cache)
             else:
                 self.model.forward(chunk, self.cache)
+            p_silence = self.model.p_silence
             self.memory.after_prefill(self.cache)
             self._stay_in_context()
-        return self._compare(tokens)
+        return self._compare(tokens, p_silence)
 
     def _stay_in_context(self) -> None:
         """Whatever the policy kept, the model reads no more positions than it was trained for."""
@@ -109,9 +112,9 @@ class Engine:
         if self.cache.extent > limit:   # a policy that keeps original positions has left gaps
             self.cache.renumber(ranks=True)
 
-    def _compare(self, tokens: VisualTokens) -> Change:
+    def _compare(self, tokens: VisualTokens, p_silence: float | None) -> Change:
         now = tokens.look
-        change = Change(distance(now, self._previous), distance(now, self._spoken))
+        change = Change(distance(now, self._previous), distance(now, self._spoken), p_silence)
         self._previous = now
         return change
 

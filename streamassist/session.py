@@ -106,9 +106,9 @@ class Session:
         signals = FrameSignals(
             t=frame.pts,
             frame=frame.index,
-            change=change.change,
-            novelty=change.novelty,
+            change=change.change, novelty=change.novelty,
             motion=self._motion.update(frame.image),
+            p_silence=change.p_silence,
             assistant_speaking=self.speaker.speaking is not None,
             pending_query=self.speaker.pending_query,
             lag_s=self.lag_s,

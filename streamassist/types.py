@@ -95,6 +95,7 @@ class VideoLLM(Protocol):
     tokens_per_frame: int         # with the default frame size
     stop_ids: frozenset[int]
     silence_id: int | None        # the token that means "nothing to say", if the model has one
+    p_silence: float | None       # 0..1, of the frame forwarded last: no news; None: not trained so
     history_turns: int            # earlier question/answer pairs repeated before a question
     max_context: int              # positions the model was trained for
     frames_at_once: int           # unlike frames that the model was trained to read together

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from models.checkpoint import load_tokenizer, load_weights
@@ -25,6 +25,7 @@ from models.nano.backbone import (
 )
 from models.nano.network import (
     LORA_SCALE,
+    MOST_FRAMES,
     NUM_TOKENS,
     TOKEN_SIDE,
     Projector,
@@ -37,6 +38,7 @@ from streamassist.errors import StreamAssistError
 from streamassist.types import Chunk, Frame, VisualTokens
 
 GRID = (1, TOKEN_SIDE, TOKEN_SIDE)
+VERSION_ONE = {"input_size": 224, "frames_at_once": 1}   # of weights that do not say
 
 
 class Nano(HFVideoLLM):
@@ -60,12 +62,17 @@ class Nano(HFVideoLLM):
         tokenizer: Any,
         backbone: EfficientNetLite0,
         projector: Projector,
+        flag: nn.Linear | None = None,
         attention: str = "auto",
+        input_size: int = INPUT_SIZE,
+        frames_at_once: int = MOST_FRAMES,
     ):
         super().__init__(model, tokenizer, "nano", attention)
-        self.backbone, self.projector = backbone, projector
-        self.frames_at_once = 1   # it was trained on single pictures
+        self.backbone, self.projector, self.flag = backbone, projector, flag
+        self.input_size, self.frames_at_once = input_size, frames_at_once
         self.stop_ids |= {tokenizer.convert_tokens_to_ids(prompts.END)}
+        self._last_row: Tensor | None = None
+        model.lm_head.register_forward_pre_hook(self._note_last_row)
 
     @classmethod
     def load(
@@ -82,7 +89,21 @@ class Nano(HFVideoLLM):
         pack_linears(model)
         projector = make_projector(state, model.config.hidden_size).to(device)
         backbone = load_backbone(model.dtype).to(device)
-        return cls(model, load_tokenizer(folder), backbone, projector, attention)
+        flag = make_flag(state, model)
+        tokenizer = load_tokenizer(folder)
+        sizes = (int(state.get(name, first)) for name, first in VERSION_ONE.items())
+        return cls(model, tokenizer, backbone, projector, flag, attention, *sizes)
+
+    def _note_last_row(self, _: nn.Module, hidden: tuple[Tensor, ...]) -> None:
+        self._last_row = hidden[0][0, -1].clone()
+
+    @property
+    def p_silence(self) -> float | None:
+        """What the flag says of the last row forwarded; None for weights without a flag."""
+        if self.flag is None or self._last_row is None:
+            return None if self.flag is None else 1.0
+        with torch.inference_mode():
+            return float(torch.sigmoid(-self.flag(self._last_row.float())))
 
     # ------------------------------------------------------------ frames
 
@@ -90,7 +111,7 @@ class Nano(HFVideoLLM):
         if not frames:
             return []
         with torch.inference_mode():
-            pixels = torch.cat([squash(frame.image, self.device) for frame in frames])
+            pixels = torch.cat([squash(f.image, self.device, self.input_size) for f in frames])
             features = self.features(pixels)
             embeds = self.projector(features).to(self.dtype)
         return [
@@ -99,7 +120,7 @@ class Nano(HFVideoLLM):
         ]
 
     def features(self, pixels: Tensor) -> Tensor:
-        """(B, 3, 224, 224) in the backbone's range -> (B, 16, 1280)."""
+        """(B, 3, 288, 288) in the backbone's range -> (B, 16, 1280)."""
         kind = next(self.backbone.parameters()).dtype
         maps = self.backbone(pixels.to(kind, memory_format=torch.channels_last))
         return pooled_tokens(maps, TOKEN_SIDE)
@@ -123,16 +144,15 @@ class Nano(HFVideoLLM):
         return prompts.yes_no(statement)
 
 
-def squash(image: np.ndarray, device: torch.device) -> Tensor:
-    """(H, W, 3) uint8 -> (1, 3, 224, 224) in the backbone's range, the aspect not kept.
+def squash(image: np.ndarray, device: torch.device, side: int = INPUT_SIZE) -> Tensor:
+    """(H, W, 3) uint8 -> (1, 3, side, side) in the backbone's range, the aspect not kept.
 
     On a CPU torch resizes bytes with Pillow's own arithmetic, as in training.
     """
     pixels = torch.from_numpy(np.array(image)).to(device).permute(2, 0, 1)[None]
     if device.type != "cpu":
         pixels = pixels.float()
-    size = (INPUT_SIZE, INPUT_SIZE)
-    return normalize(F.interpolate(pixels, size, mode="bilinear", antialias=True))
+    return normalize(F.interpolate(pixels, (side, side), mode="bilinear", antialias=True))
 
 
 # ---------------------------------------------------------------- weights
@@ -166,6 +186,15 @@ def make_projector(state: Mapping[str, Tensor], dim: int) -> Projector:
     wanted = {key: _tensor(state, f"projector.{key}") for key in projector.state_dict()}
     projector.load_state_dict(wanted)
     return projector.eval().requires_grad_(False)
+
+
+def make_flag(state: Mapping[str, Tensor], model: PreTrainedModel) -> nn.Linear | None:
+    """What tells news by the hidden state of a frame's last token; older weights have none."""
+    if "flag.weight" not in state:
+        return None
+    flag = nn.Linear(model.config.hidden_size, 1)
+    flag.load_state_dict({key: _tensor(state, f"flag.{key}") for key in ("weight", "bias")})
+    return flag.to(model.device, torch.float32).requires_grad_(False)
 
 
 def _tensor(state: Mapping[str, Tensor], key: str) -> Tensor:

@@ -1,8 +1,9 @@
 """EfficientNet-Lite0, the image backbone of nano (arXiv 1905.11946, the "lite" variant without SE).
 
 Parameter names follow the released weights, so they load with `strict=True`.
-Input: (B, 3, 224, 224) scaled as (x - 127) / 128. TensorFlow's asymmetric "SAME" padding matters
-only where the stride is 2.
+Input: (B, 3, 288, 288) scaled as (x - 127) / 128. It was trained at 224, but sees more at 288, as
+such networks do (arXiv 1906.06423). TensorFlow's asymmetric "SAME" padding matters only where the
+stride is 2.
 """
 import math
 
@@ -10,9 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-INPUT_SIZE = 224
+INPUT_SIZE = 288
 FEATURE_DIM = 1280
-GRID = 7  # side of the last feature map
+GRID = 9  # side of the last feature map
 
 # kernel, repeats, channels in, channels out, expansion, stride of the first block
 STAGES = (
@@ -88,14 +89,14 @@ class EfficientNetLite0(nn.Module):
         self._fc = nn.Linear(FEATURE_DIM, 1000)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, 3, 224, 224) -> (B, 1280, 7, 7)."""
+        """(B, 3, 288, 288) -> (B, 1280, 9, 9)."""
         x = F.relu6(self._bn0(self._conv_stem(x)))
         for block in self._blocks:
             x = block(x)
         return F.relu6(self._bn1(self._conv_head(x)))
 
     def classify(self, features: Tensor) -> Tensor:
-        """(B, 1280, 7, 7) -> (B, 1000) logits."""
+        """(B, 1280, H, W) -> (B, 1000) logits."""
         return self._fc(features.mean((2, 3)))
 
     def fuse(self) -> "EfficientNetLite0":
@@ -113,12 +114,12 @@ class EfficientNetLite0(nn.Module):
 
 
 def normalize(images: Tensor) -> Tensor:
-    """(B, 3, 224, 224) uint8 or float in 0..255 -> the backbone's input range."""
+    """(B, 3, H, W) uint8 or float in 0..255 -> the backbone's input range."""
     return (images.float() - 127.0) / 128.0
 
 
 def pooled_tokens(feature_map: Tensor, side: int) -> Tensor:
-    """(B, C, 7, 7) -> (B, side*side, C), row by row; `side` 4 gives 16 tokens, 7 gives 49."""
+    """(B, C, H, W) -> (B, side*side, C), row by row; `side` 4 gives 16 tokens."""
     if side != feature_map.shape[-1]:
         feature_map = F.adaptive_avg_pool2d(feature_map, side)
     return feature_map.flatten(2).transpose(1, 2)

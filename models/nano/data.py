@@ -1,8 +1,8 @@
 """Training data of nano: captioned pictures, their cached features, questions made by rule.
 
 Read only by training and evaluation, from `../shared/data/train` (see its README for licences).
-Features are computed once: every picture squashed to 224 x 224 (view 0), and for training pictures
-a shifted, cropped, perhaps mirrored view as well (view 1), which also plays "an earlier frame".
+Features are computed once: every picture squashed to 288 x 288 (view 0), and for training pictures
+a view as a moving, worse camera has it as well (view 1), which also plays "an earlier frame".
 """
 import io
 import json
@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageFilter, ImageOps
 from torch import Tensor
 
 from models.nano.backbone import FEATURE_DIM, INPUT_SIZE, normalize, pooled_tokens
@@ -83,15 +83,24 @@ def read_images(pictures: list[Picture], folder: Path = DATA) -> Iterator[tuple[
 
 
 def moved_view(image: Image.Image, rng: random.Random) -> Image.Image:
-    """The same scene as a moving camera would see it: cropped, mirrored, brighter."""
+    """The same scene as a moving camera would see it: cropped, mirrored, exposed otherwise, and
+    now and then blurred or with a black border."""
     w, h = image.size
     cw, ch = int(w * rng.uniform(0.7, 0.97)), int(h * rng.uniform(0.7, 0.97))
     x, y = rng.randint(0, w - cw), rng.randint(0, h - ch)
     image = image.crop((x, y, x + cw, y + ch))
     if rng.random() < 0.5:
         image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    gain = rng.uniform(0.75, 1.25)
-    return image.point(lambda v: min(255, int(v * gain)))
+    gain, gamma = rng.uniform(0.75, 1.25), rng.uniform(0.7, 1.4)
+    curve = [min(255, int(255 * (v / 255) ** gamma * gain)) for v in range(256)]
+    image = image.point(curve * 3)
+    if rng.random() < 0.25:
+        image = image.filter(ImageFilter.GaussianBlur(rng.uniform(0.5, 2.0)))
+    if rng.random() < 0.1:
+        sides = rng.random() < 0.5
+        border = (cw // 6, 0) if sides else (0, ch // 6)
+        image = ImageOps.expand(image, border)
+    return image
 
 
 class FeatureStore:
@@ -140,7 +149,7 @@ class FeatureStore:
 
 
 def squash(image: Image.Image) -> Tensor:
-    """(3, 224, 224) in the backbone's range and type; the aspect is not kept, as in Flickr8k."""
+    """(3, 288, 288) in the backbone's range and type; the aspect is not kept, as in Flickr8k."""
     image = image.resize((INPUT_SIZE, INPUT_SIZE), Image.Resampling.BILINEAR)
     pixels = torch.from_numpy(np.asarray(image).copy()).permute(2, 0, 1)
     return normalize(pixels)

@@ -10,6 +10,7 @@ from models.nano.weights import BACKBONE
 
 TOKEN_SIDE = 4
 NUM_TOKENS = TOKEN_SIDE**2
+MOST_FRAMES = 8   # of a training sequence
 LORA_RANK = 16
 LORA_SCALE = 2.0
 LORA_TARGETS = {

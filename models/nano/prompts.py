@@ -27,6 +27,20 @@ PRESENCE_QUESTIONS = (
     "Do you see {thing}?",
     "Can you see {thing} now?",
 )
+BEFORE = (   # the scene before the one that is there now
+    "What did you see before?",
+    "What was there before?",
+    "What was there a moment ago?",
+    "What did you see a moment ago?",
+    "What happened before?",
+)
+FIRST = ("What did you see first?", "What was there at the start?", "What was there at first?")
+EARLIER = (
+    "Did {thing} appear earlier?",
+    "Was there {thing} earlier?",
+    "Did you see {thing} before?",
+    "Was there {thing} before?",
+)
 PRESENCE_STATEMENTS = (
     "{Thing} is there.",
     "{Thing} is visible.",

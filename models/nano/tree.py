@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+ROUND_TO = 16   # tokens of a row: few different shapes, so that their kernels are made once
+
 
 @dataclass
 class Tree:
@@ -16,6 +18,7 @@ class Tree:
     ancestors: list[set[int]] = field(default_factory=list)
     last: list[int] = field(default_factory=list)     # index of each branch's last token
     visual: list[int] = field(default_factory=list)   # indices of the frames' tokens, in order
+    news: list[tuple[int, bool]] = field(default_factory=list)   # a frame's last token; is it new
 
     def add(self, ids: list[int], parent: int | None = None, learn: float = 0.0) -> int:
         """Append a branch behind `parent` and return its number.
@@ -57,27 +60,31 @@ def pack(trees: list[Tree], per_row: int) -> list[tuple[int, int]]:
     return places
 
 
-def collate(trees: list[Tree], per_row: int = 4) -> dict[str, Tensor]:
+def collate(trees: list[Tree], per_row: int = 2) -> dict[str, Tensor]:
     """One batch of R rows of T tokens, `per_row` trees in a row.
 
     `ids`, `position` (R, T); `mask` (R, 1, T, T), True where a token may look; `visual` (V, 2)
     places (row, column) of the frames' tokens, tree by tree; `learn` (M, 3) rows of (row, column
-    of the predicting token, token to predict); `weight` (M,).
+    of the predicting token, token to predict); `weight` (M,); `news` (N, 3) rows of (row, column of
+    a frame's last token, 1 where the frame brings news).
     """
     places = pack(trees, per_row)
     rows = 1 + max(row for row, _ in places)
     size = max(start + len(t.ids) for t, (_, start) in zip(trees, places, strict=True))
+    size = -(-size // ROUND_TO) * ROUND_TO
     ids, position = torch.zeros(2, rows, size, dtype=torch.long)
     mask = torch.eye(size, dtype=torch.bool).repeat(rows, 1, 1)
-    visual, learn = [], []
+    visual, learn, news = [], [], []
     for t, (row, start) in zip(trees, places, strict=True):
         here = slice(start, start + len(t.ids))
         ids[row, here], position[row, here] = torch.tensor(t.ids), torch.tensor(t.position)
         mask[row, here, here] = t.mask()
         visual += [(row, start + i) for i in t.visual]
         learn += [(row, start + i, target) for i, target, _ in t.learn]
+        news += [(row, start + i, int(new)) for i, new in t.news]
     weight = torch.tensor([w for t in trees for _, _, w in t.learn])
     return {
         "ids": ids, "position": position, "mask": mask[:, None],
         "visual": torch.tensor(visual).view(-1, 2), "learn": torch.tensor(learn), "weight": weight,
+        "news": torch.tensor(news, dtype=torch.long).view(-1, 3),
     }

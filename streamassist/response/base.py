@@ -1,12 +1,18 @@
 """The response interface: a policy scores every frame, the shared gate decides."""
 from dataclasses import dataclass
+from typing import ClassVar
 
 from streamassist.types import FrameSignals
 
 
 @dataclass
 class ResponsePolicy:
-    """`score` is cheap, causal and generates nothing."""
+    """`score` is cheap, causal and generates nothing.
+
+    needs_flag: it reads `FrameSignals.p_silence`, which only some models give.
+    """
+
+    needs_flag: ClassVar[bool] = False
 
     def score(self, signals: FrameSignals) -> float:
         """How much this frame calls for a remark, 0..1."""

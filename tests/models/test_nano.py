@@ -21,7 +21,7 @@ from models.nano.weights import OWN_WEIGHTS, sha256_of, text_model_dir
 from models.packed import pack_linears
 from streamassist.errors import StreamAssistError
 from streamassist.types import Frame, Role
-from tests.tiny_nano import Recorder, build, frames, picture, random_state, text_model
+from tests.tiny_nano import DIM, Recorder, build, frames, picture, random_state, text_model
 
 GREY_LEVEL = 1 / 128   # of the backbone's input range
 
@@ -77,6 +77,22 @@ def test_the_words_are_those_of_training(nano):
     branch, _, _ = nano.yes_no_ids("a dog runs")
     assert branch == encode(prompts.yes_no("a dog runs") + prompts.CLOSE)
     assert set(encode(prompts.END)) <= nano.stop_ids
+
+
+def test_the_flag_reads_the_last_row_of_a_frame():
+    nano, stock = build()
+    assert nano.p_silence is None          # weights without a flag
+    nano.flag = torch.nn.Linear(DIM, 1)
+    assert nano.p_silence == 1.0           # before any frame
+    run = Recorder(nano)
+    run.text(nano.prompt_ids(), Role.PROMPT)
+    for frame in frames(2):
+        run.frame(frame)
+        said = nano.p_silence
+    with torch.no_grad():
+        hidden = stock.model(inputs_embeds=torch.cat(run.embeds)[None]).last_hidden_state[0, -1]
+        expected = torch.sigmoid(-nano.flag(hidden)).item()
+    assert said == pytest.approx(expected, abs=1e-4)
 
 
 # ---------------------------------------------------------------- weights

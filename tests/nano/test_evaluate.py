@@ -59,18 +59,26 @@ def test_questions_are_the_same_every_time():
 
 def test_accuracy_counts_right_answers():
     asked = [("a?", "Yes."), ("b?", "No."), ("c?", "Yes."), ("d?", "No.")]
-    assert evaluate.accuracy(asked, [True, False, False, False]) == 0.75
+    assert evaluate.accuracy(asked, [0.9, 0.1, 0.4, 0.2]) == 0.75
+
+
+def test_calibration_is_the_gap_between_what_is_said_and_what_is_true():
+    asked = [("?", "Yes.")] * 3 + [("?", "No.")]
+    assert evaluate.calibration_error(asked, [0.75] * 4) == pytest.approx(0)
+    assert evaluate.calibration_error(asked, [0.95] * 4) == pytest.approx(0.2)
+    assert evaluate.calibration_error(asked, [1.0, 1.0, 1.0, 0.0]) == pytest.approx(0)
 
 
 def test_yes_is_read_off_the_first_answer_token_and_questions_leave_no_trace(tiny):
     image = np.random.default_rng(0).integers(0, 255, (40, 50, 3), dtype=np.uint8)
     asked = [(f"Is there a {thing}?", "Yes.") for thing in ("dog", "cat", "boat", "tree", "bus")]
-    together = evaluate.says_yes(tiny, image, asked)
-    alone = [evaluate.says_yes(tiny, image, [question])[0] for question in asked]
-    assert together == alone
+    together = evaluate.chances_of_yes(tiny, image, asked)
+    alone = [evaluate.chances_of_yes(tiny, image, [question])[0] for question in asked]
+    assert together == pytest.approx(alone, abs=1e-5)
     logits = append(tiny, prefill(tiny, [image]), tiny.question_ids(asked[0][0]))
     _, yes, no = tiny.yes_no_ids("It is")
-    assert together[0] == bool(logits[yes].exp().sum() > logits[no].exp().sum())
+    chance = logits[yes].exp().sum() / (logits[yes].exp().sum() + logits[no].exp().sum())
+    assert together[0] == pytest.approx(float(chance), abs=1e-5)
 
 
 # ---------------------------------------------------------------- the blind model
@@ -120,12 +128,12 @@ def measured() -> dict:
     right = [c[0] for c in references]
     captions = {
         evaluate.NANO: [*right[:3], "A dog."],
-        evaluate.NEAREST: ["A dog is outside.", "A cat.", "A cat on a couch.", "A dog."],
+        evaluate.NEAREST: ["A dog is outside.", "A cat.", "A cat.", "A dog."],
         evaluate.SHUFFLED: rivals.shuffled(right),
     }
     alone = np.array([True, True, False, True])
     scores = evaluate.caption_scores(captions, references, alone)
-    yes_no = {"questions": 8, "nano": 0.75, "blind": 0.5}
+    yes_no = {"questions": 8, "nano": 0.75, "blind": 0.5, "calibration_error": 0.1}
     return {"pictures": 4, "weights": "ab" * 32, **scores, "yes_no": yes_no}
 
 
@@ -144,7 +152,7 @@ def test_verdicts_follow_the_figures():
     assert all(evaluate.verdicts(result).values())
     result["gain"][1] = -0.01
     result["rows"][0]["cider_d"] = 0.3
-    result["yes_no"]["blind"] = 0.8
+    result["yes_no"]["nano"] = 0.7
     failed = [what for what, held in evaluate.verdicts(result).items() if not held]
     assert len(failed) >= 3
     assert any("chance" in what for what in failed)

@@ -1,6 +1,8 @@
 """Packed trees give each token exactly what it would get alone on its own path."""
 import torch
+import torch.nn.functional as F
 
+from models.nano import train
 from models.nano.tree import Tree, collate, pack
 from tests import tiny_nano
 
@@ -54,6 +56,29 @@ def test_a_tree_in_a_packed_row_equals_each_of_its_paths_alone():
             torch.testing.assert_close(packed[row, columns], alone, atol=1e-5, rtol=0)
             compared += 1
     assert compared == 7
+
+
+def test_trainings_attention_equals_torchs(monkeypatch):
+    """The plain product with the mask, against the fused kernel, values and gradients."""
+    monkeypatch.setattr(train, "fast_dtype", lambda device: torch.float32)
+    mask = collate([tree([11, 12, 13], [14, 15]), tree([21])], per_row=1)["mask"]
+    shape = (2, 9, mask.shape[-1], 8)
+    draw = torch.Generator().manual_seed(0)
+    query = torch.randn(shape, generator=draw, requires_grad=True)
+    key, value = (torch.randn(2, 3, *shape[2:], generator=draw) for _ in range(2))
+    mine, _ = train.tree_attention(None, query, key, value, mask, 0.3)
+    repeated = (x.repeat_interleave(3, 1) for x in (key, value))
+    fused = F.scaled_dot_product_attention(query, *repeated, mask, scale=0.3).transpose(1, 2)
+    torch.testing.assert_close(mine, fused, atol=1e-5, rtol=0)
+    one, two = (torch.autograd.grad(x.square().sum(), query)[0] for x in (mine, fused))
+    torch.testing.assert_close(one, two, atol=1e-4, rtol=0)
+
+
+def test_marks_of_news_stand_at_the_last_token_of_each_frame():
+    t = tree([11])
+    t.news = [(18, True)]
+    rows = collate([tree([11, 12, 13]), t], per_row=2)["news"]
+    assert rows.tolist() == [[0, 24 + 18, 1]]
 
 
 def test_what_is_learnt_is_predicted_by_the_token_before_it():

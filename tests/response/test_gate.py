@@ -1,7 +1,10 @@
 """The shared gate and the policies before it."""
 import pytest
 
-from streamassist.config import GateConfig
+from app import build
+from models.fake import FakeLLM
+from streamassist.config import Config, GateConfig
+from streamassist.errors import StreamAssistError
 from streamassist.response import METHODS, ChangeGate
 from streamassist.response.gate import Gate, similarity
 from streamassist.types import FrameSignals
@@ -92,3 +95,26 @@ def test_every_policy_is_causal_and_replays(name):
         return [policy.score(signals(i / 2, motion=v, novelty=v)) for i, v in enumerate(values)]
     assert run(news)[:5] == run(news[:5]) and run(news) == run(news)
     assert all(0 <= score <= 1 for score in run(news))
+
+
+# ---------------------------------------------------------------- the model's own flag
+
+def test_a_raised_flag_is_held_so_that_the_gate_can_confirm_it():
+    policy, flags = METHODS["flag_head"](held_s=1.0), [0.1, 0.9, 0.2, 0.3, 0.1]
+    scores = [policy.score(signals(i / 2, p_silence=1 - flag)) for i, flag in enumerate(flags)]
+    assert scores == pytest.approx([0.1, 0.9, 0.9, 0.9, 0.3])
+
+
+def test_the_flag_is_lowered_once_it_was_spoken_about():
+    policy = METHODS["flag_head"]()
+    assert policy.score(signals(0.0, p_silence=0.1)) == pytest.approx(0.9)
+    policy.on_spoken(0.0)
+    assert policy.score(signals(0.5, p_silence=0.8)) == pytest.approx(0.2)
+    policy.reset()
+    assert policy.score(signals(1.0)) == 0   # a model that says nothing about it
+
+
+def test_a_model_without_a_flag_is_told_before_it_watches(monkeypatch):
+    monkeypatch.setattr("models.load", lambda *_, **__: (FakeLLM(), "for a test"))
+    with pytest.raises(StreamAssistError, match="--response change_gate"):
+        build(Config(response="flag_head"))

@@ -1,0 +1,72 @@
+"""The benchmark of nano: fair questions, and figures that follow from what was said."""
+import random
+
+import numpy as np
+import pytest
+
+from benchmarks import nano_questions, staged
+from benchmarks.nano import verdicts
+from benchmarks.needles import photo_of
+from models.nano.data import Picture
+from tests.tiny_nano import build
+
+
+def pictures(count: int) -> list[Picture]:
+    colours = ("black", "white", "black", "black")
+    return [Picture(f"{i}.jpg", "a.tar", "test", "human", (f"A {colours[i % 4]} dog runs.",))
+            for i in range(count)]
+
+
+def test_no_answer_is_asked_for_more_often_than_another():
+    chosen = nano_questions.balanced(pictures(40), each=3)
+    colours = [f.answer for facts in chosen.values() for f in facts if f.kind == "colour"]
+    assert sorted(colours) == ["Black."] * 3 + ["White."] * 3
+    absent = [f for facts in chosen.values() for f in facts if f.kind == "absent"]
+    assert len(absent) == 3
+
+
+def test_a_reply_leaves_the_cache_as_it_was():
+    model, _ = build()
+    cache = nano_questions.prefill(model, [np.zeros((8, 8, 3), np.uint8)])
+    size = cache.size
+    first = nano_questions.reply(model, cache, "What is it?")
+    assert cache.size == size and nano_questions.reply(model, cache, "What is it?") == first
+
+
+def test_made_streams_show_their_thing_once_and_the_other_never():
+    files = [f"{i}.jpg" for i in range(400)]
+    things = ("dog", "cat", "horse", "boat")
+    photos = [photo_of(file, (f"A {things[i % 4]}.",)) for i, file in enumerate(files)]
+
+
+    target, thing, other, rest = nano_questions._made_stream(photos, random.Random(0))
+    assert thing in target.main and other not in target.shows
+    assert not any({thing, other} & photo.shows for photo in rest) and len(rest) == 150
+
+
+def test_a_still_camera_moves_a_little_and_changes_when_told():
+    images = [np.full((20, 20, 3), value, np.uint8) for value in (50, 200)]
+    frames = list(staged.Staged(images, 2.0).frames(2.0))
+    assert [t for _, t in frames] == [i / 2 for i in range(8)]
+    means = [image.mean() for image, _ in frames]
+    assert np.allclose(means[:4], 50, atol=1) and np.allclose(means[4:], 200, atol=1)
+    assert not np.array_equal(frames[0][0], frames[1][0])
+
+
+def test_changes_noticed_in_time_are_counted(monkeypatch):
+    times = iter([[1.0, 100.0, 400.0], [2.0, 21.0, 43.0, 55.0]])
+    monkeypatch.setattr(staged, "remarks", lambda *_: next(times))
+    monkeypatch.setattr(staged, "read_images", lambda p: ((i, np.zeros((2, 2, 3))) for i in p))
+    figures = staged.silence(None, [0, 1, 2, 3], 600.0, "change_gate")
+    assert figures["still_remarks_per_10_min"] == 2
+    assert figures["recall"] == pytest.approx(2 / 3) and figures["precision"] == 0.75
+    assert figures["delay_s"] == 2.0
+
+
+def test_what_must_hold_is_told_with_its_figure():
+    held = verdicts({
+        "questions": {"right": 0.5, "blind": 0.4}, "clips": {"right": 0.41, "blind": 0.1},
+        "silence": {"still_remarks_per_10_min": 1.0, "recall": 0.7},
+    })
+    assert held["short questions"] == ("50% (blind 40%)", False)
+    assert held["clips, present"][1] and held["remarks in 10 still minutes"][1]
