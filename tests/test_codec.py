@@ -1,14 +1,14 @@
 """Codecs: what comes back is near what went in, and sizes are what the bytes are."""
+from dataclasses import replace
+
 import pytest
 import torch
+import zstandard
 
 from streamassist.codec import (
     CHANNELS,
     PER_BYTE,
     TOKENS,
-    cachegen_keys,
-    cachegen_values,
-    cold,
     kivi_keys,
     kivi_values,
     pack,
@@ -20,6 +20,7 @@ from streamassist.codec import (
     vidkv_keys,
     vidkv_values,
 )
+from streamassist.entropy import cachegen_keys, cachegen_values, cold
 
 
 def sample(layers=3, heads=2, tokens=45, dim=20, dtype=torch.float32) -> torch.Tensor:
@@ -180,3 +181,11 @@ def test_turning_a_key_is_adding_to_its_angle():
     difference = unpack(turned.angle, 16, count).int() - unpack(packed.angle, 16, count).int()
     assert set((difference % 16).tolist()) <= {3, 4, 5}   # a rounding tie may fall either way
     assert torch.equal(turned.radius, packed.radius)
+
+
+@pytest.mark.parametrize("data", [b"", b"no code", zstandard.compress(bytes(2 * 7 * 8 + 1))])
+def test_cold_data_that_is_no_code_or_of_another_size_is_refused(data):
+    """The last one is what a bomb looks like: more symbols than the shape has."""
+    good = cold(torch.randn(1, 2, 7, 8))
+    with pytest.raises(ValueError):
+        replace(good, data=data).decode()

@@ -38,7 +38,7 @@ class May:
 CORE = "streamassist.types streamassist.errors"
 METHODS = (
     f"{CORE} streamassist.cache streamassist.slots streamassist.pages streamassist.scoring "
-    "streamassist.codec streamassist.config streamassist.positions kernels"
+    "streamassist.codec streamassist.entropy streamassist.config streamassist.positions kernels"
 )
 TALK = (
     f"{CORE} streamassist.clock streamassist.config streamassist.engine streamassist.response"
@@ -77,10 +77,11 @@ TABLE = {
         f"{CORE} streamassist.cache streamassist.slots streamassist.rope kernels", "torch", THREADS
     ),
     "streamassist.codec": May(f"{CORE} kernels", "torch", THREADS),
+    "streamassist.entropy": May(CORE, "torch zstandard", THREADS),
     "streamassist.pages": May(
         f"{CORE} streamassist.cache streamassist.slots streamassist.codec streamassist.config "
-        "streamassist.pages",
-        "torch safetensors numpy zstandard",
+        "streamassist.entropy streamassist.pages",
+        "torch safetensors numpy",
     ),
     "streamassist.memory": May(f"{METHODS} streamassist.memory", "torch", THREADS),
     "streamassist.tokens": May(f"{METHODS} streamassist.tokens", "torch", THREADS),

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from streamassist.codec import Packed, cachegen_keys, cachegen_values
+from streamassist.codec import Packed
+from streamassist.entropy import cachegen_keys, cachegen_values
 from streamassist.memory.packed import PackedMemory
 
 

@@ -1,11 +1,10 @@
-"""Files of cold pages: keys and values in 8 bits a number, deflated."""
-import zlib
+"""Files of cold pages: keys and values in 8 bits a number, under zstd."""
 from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
-from streamassist.codec import Coded, cold
+from streamassist.entropy import Coded, cold
 from streamassist.pages.files import Codec
 
 
@@ -19,10 +18,7 @@ def cold_parts(x: Tensor) -> dict[str, Tensor]:
 def from_cold_parts(parts: Mapping[str, Tensor]) -> Tensor:
     """Float32. Raises ValueError or RuntimeError where the parts do not fit each other."""
     data, shape = bytes(parts["data"].numpy()), torch.Size(parts["shape"].tolist())
-    try:
-        return Coded(data, parts["scale"], shape, torch.float32).decode()
-    except zlib.error as error:
-        raise ValueError(str(error)) from error
+    return Coded(data, parts["scale"], shape, torch.float32, zstd=True).decode()
 
 
 COLD: Codec = cold_parts, from_cold_parts
