@@ -240,6 +240,8 @@ def _report(what: str):
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--stage", choices=("all", "words"), default="all",
+                        help="words: only the projector's warm start, which all begins with")
     parser.add_argument("--minutes", type=float, default=100, help="training time in all")
     parser.add_argument("--piece", type=float, default=100, help="most minutes of this call")
     parser.add_argument("--out", type=Path, default=OWN_WEIGHTS)
@@ -250,7 +252,7 @@ def main() -> None:
     if args.fresh:
         (folder / "checkpoint.pt").unlink(missing_ok=True)
     trainer = Trainer(folder, args.minutes, args.start)
-    trainer.run(args.piece * 60)
+    trainer.run(args.piece * 60 if args.stage == "all" else 0)
     trainer.export(args.out)
     print(json.dumps({"exported": str(args.out), "steps": trainer.step}), flush=True)
 
