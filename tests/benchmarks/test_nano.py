@@ -21,8 +21,8 @@ def test_no_answer_is_asked_for_more_often_than_another():
     chosen = nano_questions.balanced(pictures(40), each=3)
     colours = [f.answer for facts in chosen.values() for f in facts if f.kind == "colour"]
     assert sorted(colours) == ["Black."] * 3 + ["White."] * 3
-    absent = [f for facts in chosen.values() for f in facts if f.kind == "absent"]
-    assert len(absent) == 3
+    absent = [f.answer for facts in chosen.values() for f in facts if f.kind == "absent"]
+    assert absent and max(map(absent.count, absent)) <= 3
 
 
 def test_a_reply_leaves_the_cache_as_it_was():

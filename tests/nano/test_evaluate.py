@@ -1,5 +1,6 @@
 """The evaluation of nano: fair questions, fair rivals, and a card that tells what was measured."""
 import random
+import re
 
 import numpy as np
 import pytest
@@ -175,6 +176,11 @@ def test_the_shipped_card_has_its_markers(tmp_path):
     copy.write_text(evaluate.CARD.read_text())
     evaluate.write_card("table", copy)
     assert "\ntable\n" in copy.read_text()
+
+
+def test_the_page_tells_the_figure_of_the_card():
+    right = re.search(r"nano ([\d.]+) % right", evaluate.CARD.read_text())[1]
+    assert f"right in {float(right):.0f} % of balanced yes or no" in Nano.note
 
 
 # ---------------------------------------------------------------- on the real pictures
