@@ -27,6 +27,7 @@ from benchmarks import needle_table
 from benchmarks.common import Outcome, Sheet, main, parser_of, start
 from benchmarks.looks import Looks, Watching
 from benchmarks.needles import Ask, Stream, build_streams, load_material, read_photos
+from models.probing import yes_to_question
 from streamassist.cache import KVCache
 from streamassist.config import EngineConfig, make_method
 from streamassist.engine import Engine
@@ -85,11 +86,13 @@ class Examiner:
             memory.after_answer(self.engine.cache)
 
     def probe(self, ask: Ask, thing: str, cache: KVCache, pts: float) -> float:
-        past = ask.age and self.model.frames_at_once > 1
-        statement = f"{thing} has appeared in the video." if past else f"There is {thing}."
+        """How likely the model says yes: to the question itself or, where it reads one picture at
+        a time, to the thing being on the one that memory chose."""
         size = cache.size
         try:
-            return self.model.probe(statement, cache, pts)
+            if self.model.frames_at_once > 1:
+                return yes_to_question(self.model, ask.about(thing), cache, pts)
+            return self.model.probe(f"There is {thing}.", cache, pts)
         finally:
             cache.truncate(size)
 

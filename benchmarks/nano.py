@@ -25,9 +25,10 @@ from models.nano.network import NUM_TOKENS
 from models.nano.rivals import mean_features
 from streamassist.errors import StreamAssistError
 
-QUICK = {"pictures": 16, "each": 2, "clips": 2, "streams": 2, "still_s": 20.0, "changes": 2}
-WHOLE = {"pictures": None, "each": 12, "clips": None, "streams": 12, "still_s": 600.0,
-         "changes": 24}
+QUICK = {"pictures": 16, "rooms": 8, "each": 2, "clips": 2, "streams": 2, "still_s": 20.0,
+         "changes": 2}
+WHOLE = {"pictures": None, "rooms": 100, "each": 8, "clips": None, "streams": 8,
+         "still_s": 600.0, "changes": 24}
 CAPTIONS, BLIND_LEAD, CLIPS, RECALL = 0.70, 0.15, 0.40, 0.70   # what must hold
 
 
@@ -55,7 +56,7 @@ def measure(args: argparse.Namespace, sheet: Sheet) -> Outcome:
     parts = {
         "captions": lambda: evaluate.evaluate(model, size["pictures"], beam=1),
         "questions": lambda: short_questions(
-            model, blind, test_pictures(size["pictures"]), test_pictures(size["pictures"], "vqa"),
+            model, blind, test_pictures(size["pictures"]), test_pictures(size["rooms"], "vqa"),
             size["each"],
         ),
         "memory": lambda: memory_questions(model, test_pictures(None), size["streams"]),

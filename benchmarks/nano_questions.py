@@ -23,6 +23,7 @@ from streamassist.types import Frame, VideoLLM
 
 FPS, NEWEST = 2.0, 4             # of the clips; frames an answer about now is given on
 MOST_WORDS = 24                  # tokens of an answer
+MOST_OF_A_KIND = 60
 INDOOR = "indoor rooms (DAQUAR)"
 DISTANCES_S = (10, 60, 300)
 EVERY_S = 2.0                    # a frame of a made-up stream, each another picture
@@ -43,7 +44,8 @@ def reply(model: VideoLLM, cache: KVCache, question: str) -> str:
 # ---------------------------------------------------------------- short questions
 
 def balanced(pictures: Sequence[Picture], each: int) -> dict[int, list[asking.Fact]]:
-    """Place of a picture -> what it is asked. Of every kind at most `each` with the same answer."""
+    """Place of a picture -> what it is asked. Of every kind at most MOST_OF_A_KIND, and of these
+    at most `each` with the same answer."""
     rng, counts = random.Random(0), Counter()
     weights = YesNoMaker([p.captions for p in pictures]).weights
     chosen: dict[int, list[asking.Fact]] = defaultdict(list)
@@ -53,9 +55,9 @@ def balanced(pictures: Sequence[Picture], each: int) -> dict[int, list[asking.Fa
         if things_in(picture.captions):
             facts.append(asking.choice_fact(picture.captions, rng, weights))
         for fact in facts:
-            answer = "" if fact.kind == "absent" else min(fact.keys, default="")
-            counts[fact.kind, answer] += 1
-            if counts[fact.kind, answer] <= each:
+            answer = fact.answer if fact.kind == "absent" else min(fact.keys)
+            if counts[fact.kind] < MOST_OF_A_KIND and counts[fact.kind, answer] < each:
+                counts.update([fact.kind, (fact.kind, answer)])
                 chosen[i].append(fact)
     return chosen
 
