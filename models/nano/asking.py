@@ -103,7 +103,7 @@ def absent_fact(captions: Sequence[str], rng: random.Random, weights: Sequence[f
     word = GROUPS[group][0]
     alive = word in PEOPLE or word in ANIMALS
     form = rng.choice(_ASK_ACTION if alive else _ASK_ABSENT)
-    thing = with_article(word)
+    thing = f"any {word}" if word in MASS else with_article(word)
     question = form.format(x=word, be=_be(word))
     return Fact("absent", question, f"I do not see {thing}.", frozenset({"not", "no"}))
 
