@@ -194,7 +194,8 @@ def coloured(monkeypatch, tmp_path):
 
 def test_what_is_on_screen_is_told_and_what_is_gone_is_not(coloured):
     looks, stream = coloured
-    row = run_stream(FakeLLM(), looks, stream, "last_n:frames=4", FPS, EngineConfig())
+    model = FakeLLM(frames_at_once=1)   # is asked whether the thing is there, not a question
+    row = run_stream(model, looks, stream, "last_n:frames=4", FPS, EngineConfig())
     now, past = row["answers"]
     assert (now["thing"], now["age"], past["age"]) == ("red", 0.0, 10.0)
     assert credit(now) == 1.0 and credit(past) < 0.1
@@ -225,7 +226,7 @@ def test_a_policy_is_asked_on_the_cache_it_gives_and_is_left_as_it_was(coloured)
         def supported(self):
             return "red" in self.asked[-1]
 
-    model = FakeLLM()
+    model = FakeLLM(frames_at_once=1)
     engine = Engine(Watching(model, looks, stream.shots), Shows(frames=40), EngineConfig())
     for tick in range(28):
         engine.observe(Frame(grey(0), tick / FPS, tick))

@@ -15,10 +15,11 @@ from models.fake import ANSWER, END, ID, VOCAB_SIZE, FakeLLM
 from models.nano import prompts
 from models.nano.adapter import Nano, load_own_weights, merge_lora, squash
 from models.nano.data import squash as squash_by_pillow
-from models.nano.describe import describe, describe_files, main, read_picture
+from models.nano.describe import append, describe, describe_files, main, prefill, read_picture
 from models.nano.network import NUM_TOKENS, LoRALinear, lora_sites
 from models.nano.weights import OWN_WEIGHTS, sha256_of, text_model_dir
 from models.packed import pack_linears
+from models.probing import yes_to_question
 from streamassist.errors import StreamAssistError
 from streamassist.types import Frame, Role
 from tests.tiny_nano import DIM, Recorder, build, frames, picture, random_state, text_model
@@ -93,6 +94,17 @@ def test_the_flag_reads_the_last_row_of_a_frame():
         hidden = stock.model(inputs_embeds=torch.cat(run.embeds)[None]).last_hidden_state[0, -1]
         expected = torch.sigmoid(-nano.flag(hidden)).item()
     assert said == pytest.approx(expected, abs=1e-4)
+
+
+def test_yes_to_a_question_is_read_off_the_first_word_of_its_answer(nano):
+    cache = prefill(nano, [picture(0), picture(1)])
+    size, question = cache.size, "Did a dog appear earlier?"
+    chance = yes_to_question(nano, question, cache, 0.0)
+    cache.truncate(size)
+    logits = append(nano, cache, nano.question_ids(question))
+    _, yes, no = nano.yes_no_ids("")
+    share = logits[yes].exp().sum() / (logits[yes].exp().sum() + logits[no].exp().sum())
+    assert chance == pytest.approx(float(share), abs=1e-5)
 
 
 # ---------------------------------------------------------------- weights
