@@ -45,17 +45,22 @@ class App:
 
 def build(config: Config, clock: Clock | None = None) -> App:
     """Compose model, engine and session; raises StreamAssistError for every mistake in `config`."""
-    clock = clock or RealClock()
     make_method("memory", memory.in_tokens(config.memory), memory.METHODS)   # wrong before loading
-    response_policy = make_method("response", config.response, response.METHODS)
+    make_method("response", config.response, response.METHODS)
     prepare_folders(config)
     import models
 
     model, reason = models.load(
         config.model, quantize=config.quantize, attention=config.attention
     )
+    return compose(model, reason, config, clock or RealClock())
 
-    if response_policy.needs_flag and model.p_silence is None:
+
+def compose(model: VideoLLM, reason: str, config: Config, clock: Clock) -> App:
+    """Engine and session around a loaded model."""
+    if make_method("response", config.response, response.METHODS).needs_flag and (
+        model.p_silence is None
+    ):
         raise StreamAssistError(
             f"The model {model.name} was not trained to tell when there is news, which --response "
             f"{config.response} needs; use --response change_gate."

@@ -13,32 +13,19 @@ from benchmarks.common import Clip, load_clips
 from benchmarks.needles import Photo, name_of, photo_of
 from models.nano import asking
 from models.nano.data import Picture, read_images
-from models.nano.describe import append, prefill
+from models.nano.describe import prefill, reply
 from models.nano.questions import YesNoMaker, things_in
-from streamassist.cache import KVCache
 from streamassist.config import EngineConfig, make_method
 from streamassist.engine import Engine
 from streamassist.memory import METHODS
 from streamassist.types import Frame, VideoLLM
 
 FPS, NEWEST = 2.0, 4             # of the clips; frames an answer about now is given on
-MOST_WORDS = 24                  # tokens of an answer
 MOST_OF_A_KIND = 60
 INDOOR = "indoor rooms (DAQUAR)"
 DISTANCES_S = (10, 60, 300)
 EVERY_S = 2.0                    # a frame of a made-up stream, each another picture
 POLICIES = ("recall", "last_n", "attention_sinks")
-
-
-def reply(model: VideoLLM, cache: KVCache, question: str) -> str:
-    """The greedy answer on what the cache holds, which is left as it was."""
-    start, ids = cache.size, []
-    logits = append(model, cache, model.question_ids(question))
-    while len(ids) < MOST_WORDS and int(logits.argmax()) not in model.stop_ids:
-        ids.append(int(logits.argmax()))
-        logits = append(model, cache, [ids[-1]])
-    cache.truncate(start)
-    return model.detokenize(ids).strip()
 
 
 # ---------------------------------------------------------------- short questions

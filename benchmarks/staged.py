@@ -5,15 +5,12 @@ from typing import Any
 
 import numpy as np
 
+from app import compose
 from benchmarks.common import watched
 from models.nano.data import Picture, read_images
 from streamassist.clock import RealClock
-from streamassist.config import Config, make_method
-from streamassist.engine import Engine
-from streamassist.memory import METHODS as MEMORY
+from streamassist.config import Config
 from streamassist.replay import Plan, replay
-from streamassist.response import METHODS as RESPONSE
-from streamassist.session import Session
 from streamassist.types import Remark, VideoLLM
 
 STAYS_S = 20.0        # each of the changing pictures
@@ -62,14 +59,6 @@ def silence(
 
 def remarks(model: VideoLLM, video: Staged, response: str) -> list[float]:
     """Stream times at which it speaks up."""
-    config = Config(memory="last_n", response=response)
-
-    def make_engine() -> Engine:
-        return Engine(model, make_method("memory", config.memory, MEMORY), config.engine)
-
-    def make_session(emit) -> Session:
-        policy = make_method("response", config.response, RESPONSE)
-        return Session(make_engine, policy, config, RealClock(), emit)
-
-    events = watched(replay(video, make_session, config, Plan()))
+    app = compose(model, "", Config(memory="last_n", response=response), RealClock())
+    events = watched(replay(video, app.make_session, app.config, Plan()))
     return [event.t for event in events if isinstance(event, Remark)]

@@ -60,21 +60,15 @@ BY_HAND_THREE_AXES = [   # a frame takes 2 positions
 ]
 
 
-@pytest.mark.parametrize("name, terms, places", BY_HAND_ONE_AXIS)
-def test_on_one_axis_by_hand(name, terms, places):
-    cache = kept(1)
+@pytest.mark.parametrize(
+    "axes, ends, name, terms, places",
+    [(1, 27, *case) for case in BY_HAND_ONE_AXIS] + [(3, 15, *case) for case in BY_HAND_THREE_AXES],
+)
+def test_by_hand(axes, ends, name, terms, places):
+    cache = kept(axes)
     cache.place(POSITIONS[name](cache.in_use(), terms))
     assert starts(cache.in_use()) == places
-    assert cache.next_position == 27
-    check_rotation(cache)
-
-
-@pytest.mark.parametrize("name, terms, places", BY_HAND_THREE_AXES)
-def test_on_three_axes_by_hand(name, terms, places):
-    cache = kept(3)
-    cache.place(POSITIONS[name](cache.in_use(), terms))
-    assert starts(cache.in_use()) == places
-    assert cache.next_position == 15
+    assert cache.next_position == ends
     check_rotation(cache)
 
 

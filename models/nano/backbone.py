@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 INPUT_SIZE = 288
 FEATURE_DIM = 1280
-GRID = 9  # side of the last feature map
 
 # kernel, repeats, channels in, channels out, expansion, stride of the first block
 STAGES = (

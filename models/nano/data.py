@@ -21,6 +21,7 @@ from torch import Tensor
 
 from models.nano.backbone import FEATURE_DIM, INPUT_SIZE, normalize, pooled_tokens
 from models.nano.network import NUM_TOKENS, TOKEN_SIDE, load_backbone
+from streamassist.paths import cache_dir
 
 DATA = Path(
     os.environ.get("STREAMASSIST_TRAIN_DATA")
@@ -101,6 +102,11 @@ def moved_view(image: Image.Image, rng: random.Random) -> Image.Image:
         border = (cw // 6, 0) if sides else (0, ch // 6)
         image = ImageOps.expand(image, border)
     return image
+
+
+def features_folder() -> Path:
+    """Named after what the features depend on, so that old ones are never taken for new ones."""
+    return cache_dir() / "nano" / f"features-{INPUT_SIZE}"
 
 
 class FeatureStore:

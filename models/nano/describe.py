@@ -43,7 +43,12 @@ def describe(model: VideoLLM, image: np.ndarray, beam: int = 1, question: str = 
 
 def answer(model: VideoLLM, images: Sequence[np.ndarray], question: str, beam: int = 1) -> str:
     """The best answer to a question about the newest of some pictures, by beam search."""
-    tail = Tail(model, prefill(model, images))
+    return reply(model, prefill(model, images), question, beam)
+
+
+def reply(model: VideoLLM, cache: KVCache, question: str, beam: int = 1) -> str:
+    """The best answer on what the cache holds, which is left as it was."""
+    tail = Tail(model, cache)
     branch, beams = model.question_ids(question), [Beam()]
     while not all(b.ended for b in beams):
         grown = [b for b in beams if b.ended]
@@ -52,6 +57,7 @@ def answer(model: VideoLLM, images: Sequence[np.ndarray], question: str, beam: i
                 log_p = tail.logits([*branch, *b.ids]).log_softmax(-1)
                 grown += extend(b, log_p, beam, model.stop_ids)
         beams = sorted(grown, key=lambda b: b.score, reverse=True)[:beam]
+    cache.truncate(tail.start)
     return model.detokenize(beams[0].ids).strip()
 
 

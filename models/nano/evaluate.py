@@ -23,13 +23,14 @@ from torch import Tensor
 from models.nano.adapter import GRID, Nano
 from models.nano.backbone import FEATURE_DIM
 from models.nano.data import DATA, Picture, load_pictures, read_images
-from models.nano.describe import append, describe, prefill
+from models.nano.describe import describe, prefill
 from models.nano.network import NUM_TOKENS
 from models.nano.questions import YesNoMaker
 from models.nano.rivals import mean_features, most_common_caption, nearest, shuffled
 from models.nano.scores import CiderD, bleu4, bootstrap_interval
 from models.nano.series import hashes, same_series
 from models.nano.weights import OWN_WEIGHTS, sha256_of
+from models.probing import yes_to_question
 from streamassist.errors import StreamAssistError
 from streamassist.types import Frame, VideoLLM, VisualTokens
 
@@ -68,10 +69,8 @@ def chances_of_yes(
     """P(yes) / (P(yes) + P(no)) as the first word of the answer to each question."""
     cache = prefill(model, [image])
     start, answers = cache.size, []
-    _, yes, no = model.yes_no_ids("It is")
     for question, _ in questions:
-        logits = append(model, cache, model.question_ids(question))
-        answers.append(float(torch.sigmoid(logits[yes].logsumexp(0) - logits[no].logsumexp(0))))
+        answers.append(yes_to_question(model, question, cache, 0.0))
         cache.truncate(start)
     return answers
 

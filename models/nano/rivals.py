@@ -4,8 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from models.nano.data import Picture
-from models.nano.weights import cache_dir
+from models.nano.data import Picture, features_folder
 from streamassist.errors import StreamAssistError
 
 
@@ -18,7 +17,7 @@ def most_common_caption(train: list[Picture]) -> str:
 
 def mean_features(all_pictures: list[Picture], wanted: list[Picture]) -> np.ndarray:
     """(N, 1280) features of `wanted`, averaged over the picture, from training's store."""
-    folder = cache_dir() / "nano" / "features"
+    folder = features_folder()
     if not (folder / "complete").is_file():
         raise StreamAssistError(
             "The picture features are not there yet; run `python -m models.nano.train` first."

@@ -26,7 +26,7 @@ from transformers import AttentionInterface, AutoModelForCausalLM, AutoTokenizer
 
 from models.nano.backbone import INPUT_SIZE
 from models.nano.batches import Batches
-from models.nano.data import FeatureStore, load_pictures
+from models.nano.data import FeatureStore, features_folder, load_pictures
 from models.nano.network import MOST_FRAMES, LoRALinear, Projector, lora_sites
 from models.nano.tree import Tree, collate
 from models.nano.weights import OWN_WEIGHTS, cache_dir, sha256_of, text_model_dir
@@ -86,11 +86,11 @@ class TrainModel(nn.Module):
         return {k: v.detach() for k, v in state.items()}
 
     def load_trained(self, state: Mapping[str, Tensor]) -> None:
-        """Take over what `state` has of `trained_state`; the rest stays as it is."""
-        mine = self.trained_state()
+        """Take over what `state` has of `trained_state`; older weights have no flag."""
         with torch.no_grad():
-            for name in mine.keys() & state.keys():
-                mine[name].copy_(state[name])
+            for name, mine in self.trained_state().items():
+                if name in state or not name.startswith("flag."):
+                    mine.copy_(state[name])
 
 
 def loss_of(model: TrainModel, trees: list[Tree], frames: Tensor) -> Tensor:
@@ -125,7 +125,7 @@ class Trainer:
         torch.manual_seed(0)
         self.folder, self.total_s = folder, minutes * 60
         self.pictures = load_pictures()
-        self.features = FeatureStore(folder.parent / "features", len(self.pictures))
+        self.features = FeatureStore(features_folder(), len(self.pictures))
         if not self.features.complete:
             self.features.fill(self.pictures, _report("features"))
         self.model = TrainModel("cuda" if torch.cuda.is_available() else "cpu")
@@ -251,8 +251,14 @@ def main() -> None:
     folder = cache_dir() / "nano" / "train"
     if args.fresh:
         (folder / "checkpoint.pt").unlink(missing_ok=True)
+    if args.start and (folder / "checkpoint.pt").exists():
+        parser.error(f"{folder} holds a checkpoint, from which training goes on; "
+                     "leave --start out, or forget it with --fresh")
     trainer = Trainer(folder, args.minutes, args.start)
-    trainer.run(args.piece * 60 if args.stage == "all" else 0)
+    if args.stage == "words":   # kept for the next call; not yet a model to be used
+        trainer.save()
+        return
+    trainer.run(args.piece * 60)
     trainer.export(args.out)
     print(json.dumps({"exported": str(args.out), "steps": trainer.step}), flush=True)
 

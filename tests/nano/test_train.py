@@ -22,6 +22,7 @@ def folder(tmp_path, monkeypatch):
     tokenizer("qwen").save_pretrained(text)
     monkeypatch.setattr(train, "text_model_dir", lambda: text)
     monkeypatch.setattr(train, "load_pictures", lambda: PICTURES)
+    monkeypatch.setattr(train, "features_folder", lambda: tmp_path / "features")
     monkeypatch.setattr(train, "fast_dtype", lambda device: torch.float32)
     monkeypatch.setattr(train.Trainer, "_name_words", lambda self: None)   # see test_words
     monkeypatch.setattr(train, "LR_PROJECTOR", 3e-3)
@@ -73,3 +74,17 @@ def test_it_can_start_from_shipped_weights(folder, tmp_path):
     other = train.Trainer(tmp_path / "other", 1, tmp_path / "one.safetensors")
     assert float(other.model.projector.gain.detach()) == 0.5
     assert load_file(tmp_path / "one.safetensors")["lora.0.q_proj.a"].shape[0] == 16
+
+
+def test_the_words_stage_writes_no_model_and_a_checkpoint_is_not_passed_over(
+    folder, monkeypatch, capsys
+):
+    monkeypatch.setattr(train, "cache_dir", lambda: folder.parent / "cache")
+    out = folder.parent / "out.safetensors"
+    monkeypatch.setattr("sys.argv", ["train", "--stage", "words", "--out", str(out)])
+    train.main()
+    assert not out.exists() and (folder.parent / "cache/nano/train/checkpoint.pt").exists()
+    monkeypatch.setattr("sys.argv", ["train", "--start", str(out)])
+    with pytest.raises(SystemExit):
+        train.main()
+    assert "--fresh" in capsys.readouterr().err
