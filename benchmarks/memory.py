@@ -194,12 +194,11 @@ def run_jobs(
     until: float = float("inf"),
 ) -> tuple[list[dict[str, Any]], list[str]]:
     """(rows of all jobs, what failed or was not begun before the monotonic time `until`). Rows
-    already in the file are not run again."""
-    done = {json.dumps(row["job"], sort_keys=True): row for row in rows_in(path)}
+    already in the file are not run again; another process may add to it meanwhile."""
     rows, failed = [], []
     path.parent.mkdir(parents=True, exist_ok=True)
     for job in jobs:
-        row = done.get(json.dumps(asdict(job), sort_keys=True))
+        row = next((row for row in rows_in(path) if row["job"] == asdict(job)), None)
         if row is None and time.monotonic() >= until:
             failed.append(f"{job.policy} at {job.budget}, stream {job.stream}: no time")
             continue

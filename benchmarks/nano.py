@@ -2,9 +2,9 @@
 
 Captions and yes or no of the test pictures (models/nano/evaluate.py); short questions made by rule
 from their captions, as many of each answer, and indoor questions; questions about what a made-up
-stream showed 10, 60 and 300 seconds ago; remarks on a still picture and on staged changes; the
-present questions of the annotated clips. Beside each a control that sees nothing: the same model
-with the average picture in place of every picture.
+stream showed 10, 60 and 300 seconds ago; remarks on a still picture and on staged changes; how well
+the flag and the token of silence tell news; the present questions of the annotated clips. Beside
+each a control that sees nothing: the same model with the average picture in place of every picture.
 """
 import argparse
 import random
@@ -16,8 +16,9 @@ import torch
 from safetensors.torch import load_file
 
 from benchmarks.common import Outcome, Sheet, main, parser_of
+from benchmarks.examples import draw_examples
 from benchmarks.nano_questions import clip_questions, memory_questions, short_questions
-from benchmarks.staged import silence
+from benchmarks.staged import news, silence
 from models.nano import evaluate
 from models.nano.adapter import Nano
 from models.nano.data import DATA, Picture, load_pictures
@@ -25,10 +26,10 @@ from models.nano.network import NUM_TOKENS
 from models.nano.rivals import mean_features
 from streamassist.errors import StreamAssistError
 
-QUICK = {"pictures": 16, "rooms": 8, "each": 2, "clips": 2, "streams": 2, "still_s": 20.0,
-         "changes": 2}
+QUICK = {"pictures": 16, "rooms": 8, "each": 2, "clips": 2, "streams": 2, "news": 4,
+         "still_s": 20.0, "changes": 2}
 WHOLE = {"pictures": None, "rooms": 100, "each": 8, "clips": None, "streams": 8,
-         "still_s": 600.0, "changes": 24}
+         "news": 100, "still_s": 600.0, "changes": 24}
 CAPTIONS, BLIND_LEAD, CLIPS, RECALL = 0.70, 0.15, 0.40, 0.70   # what must hold
 
 
@@ -50,7 +51,8 @@ def measure(args: argparse.Namespace, sheet: Sheet) -> Outcome:
     if not DATA.is_dir():
         raise StreamAssistError(f"The evaluation pictures are not there: {DATA} is missing.")
     size = QUICK if args.quick else WHOLE
-    model = Nano.load(state=load_file(args.weights) if args.weights else None)
+    state = load_file(args.weights) if args.weights else None
+    model = Nano.load(state=state, bits=args.bits)
     blind, chosen = blind_of(model), set(args.parts.split(","))
     numbers: dict[str, Any] = {}
     parts = {
@@ -63,12 +65,15 @@ def measure(args: argparse.Namespace, sheet: Sheet) -> Outcome:
         "silence": lambda: silence(
             model, test_pictures(size["changes"] + 1), size["still_s"], args.response
         ),
+        "news": lambda: news(model, test_pictures(None), size["news"]),
         "clips": lambda: clip_questions(model, blind, args.clips, size["clips"]),
     }
     for name, part in parts.items():
         if name in chosen:
             numbers[name] = part()
             show(name, numbers[name], sheet)
+    if args.examples:
+        sheet.row(f"{draw_examples(model, args.clips, args.examples)} examples: {args.examples}")
     held = verdicts(numbers)
     figure = "; ".join(f"{what}: {value}" for what, (value, _) in held.items())
     return Outcome(figure, numbers, all(ok for _, ok in held.values()))
@@ -107,6 +112,9 @@ def verdicts(numbers: dict[str, Any]) -> dict[str, tuple[str, bool]]:
             f"{quiet['still_remarks_per_10_min']:.1f}, changes noticed {quiet['recall']:.0%}",
             quiet["still_remarks_per_10_min"] <= 1 and quiet["recall"] >= RECALL,
         )
+    if told := numbers.get("news"):
+        held["news, area under the curve"] = (
+            ", ".join(f"{name} {area:.2f}" for name, area in told["area"].items()), True)
     if clips := numbers.get("clips"):
         held["clips, present"] = (f"{clips['right']:.0%} (blind {clips['blind']:.0%})",
                                   clips["right"] >= CLIPS)
@@ -116,7 +124,9 @@ def verdicts(numbers: dict[str, Any]) -> dict[str, tuple[str, bool]]:
 def parser() -> argparse.ArgumentParser:
     flags = parser_of(__doc__)
     flags.add_argument("--weights", type=Path, help="another file of trained tensors")
-    flags.add_argument("--parts", default="captions,questions,memory,silence,clips")
+    flags.add_argument("--bits", type=int, choices=(8, 4), help="round the text model's layers")
+    flags.add_argument("--parts", default="captions,questions,memory,silence,news,clips")
+    flags.add_argument("--examples", type=Path, help="picture file to draw examples into")
     flags.add_argument("--response", default="change_gate", help="the policy of the silence part")
     return flags
 

@@ -25,7 +25,7 @@ MOST_OF_A_KIND = 60
 INDOOR = "indoor rooms (DAQUAR)"
 DISTANCES_S = (10, 60, 300)
 EVERY_S = 2.0                    # a frame of a made-up stream, each another picture
-POLICIES = ("recall", "last_n", "attention_sinks")
+POLICIES = ("recall", "last_n", "attention_sinks", "video_scan:top=0")   # the last: carriers alone
 
 
 # ---------------------------------------------------------------- short questions
@@ -140,7 +140,7 @@ def clip_questions(
     lines: list[str] = []
     clips = [clip for clip in load_clips(folder) if "scenes" not in clip.facts]
     for clip in clips[:limit]:
-        for item, frames in _present(clip):
+        for item, frames in present_questions(clip):
             said, unseen = (
                 reply(one, prefill(one, frames), item["question"]) for one in (model, blind)
             )
@@ -153,7 +153,7 @@ def clip_questions(
             "answers": lines}
 
 
-def _present(clip: Clip) -> list[tuple[dict[str, Any], list[np.ndarray]]]:
+def present_questions(clip: Clip) -> list[tuple[dict[str, Any], list[np.ndarray]]]:
     """Each present question with the newest frames at its time."""
     waiting = sorted((q for q in clip.facts["qa"] if q["type"] == "present"),
                      key=lambda q: q["t_ask"])

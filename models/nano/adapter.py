@@ -32,6 +32,7 @@ from models.nano.network import (
     load_backbone,
     lora_sites,
 )
+from models.nano.rounding import round_linears, unpacked
 from models.nano.weights import OWN_WEIGHTS, sha256_of, text_model_dir
 from models.packed import pack_linears
 from streamassist.errors import StreamAssistError
@@ -81,12 +82,16 @@ class Nano(HFVideoLLM):
         device: torch.device | str = "cpu",
         attention: str = "auto",
         state: Mapping[str, Tensor] | None = None,
+        bits: int | None = None,
     ) -> "Nano":
-        """Everything from verified files; `state` (as `TrainModel.trained_state`) replaces ours."""
-        state = load_own_weights() if state is None else state
+        """Everything from verified files; `state` (as training exports it) replaces ours, and
+        `bits` rounds the layers of the text model, to see what that costs."""
+        state = load_own_weights() if state is None else unpacked(state)
         device, folder = torch.device(device), text_model_dir()
         model = load_weights(cls.model_class, folder, device)
         merge_lora(model, state)
+        if bits:
+            round_linears(model.model, bits)
         pack_linears(model)
         projector = make_projector(state, model.config.hidden_size).to(device)
         backbone = load_backbone(model.dtype).to(device)
@@ -170,7 +175,7 @@ def load_own_weights(file: Path = OWN_WEIGHTS) -> dict[str, Tensor]:
             f"The model file {file} does not have the SHA-256 recorded in {record.name}, "
             f"so it is not loaded. {mend}"
         )
-    return load_file(file)
+    return unpacked(load_file(file))
 
 
 def merge_lora(model: PreTrainedModel, state: Mapping[str, Tensor]) -> None:

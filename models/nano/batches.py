@@ -2,10 +2,15 @@
 
 A stream is a row of scenes, each shown for a few frames; asked is about now, before, the start, and
 what appeared when. It is made by cutting and joining training pictures, never from clips. Whether a
-frame brings news (its scene differs from the one before) is known, and learnt beside the answers.
+frame brings news (its scene differs from the one before) is known, and learnt beside the answers:
+by the flag, and as words, where what follows a frame is a remark or at once the end (VideoLLM-
+online, arXiv 2406.11816). Some streams keep their remarks between the frames, and may begin in the
+middle of a longer one, of which only the last remark is left (StreamingVLM's chunks, 2510.09608).
+In some only the last token of an older frame is seen, its carrier (VideoScan, 2503.09387).
 """
 import random
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -23,9 +28,22 @@ CAPTIONS_PER_PICTURE = 3
 FACTS_PER_PICTURE = 2
 YES_NO_SHARE, CHOICE_SHARE, ABSENT_SHARE = 0.4, 0.3, 0.25
 STREAM_SHARE, STILL_SHARE = 0.25, 0.15     # several scenes; several frames of one scene
+CHUNK_SHARE, MIDWAY_SHARE, CARRIER_SHARE = 0.3, 0.5, 0.3   # of streams; of chunks; of streams
 VERDICT_WEIGHT, SHORT_WEIGHT = 5.0, 2.0    # of a yes or no; of the words of other short answers
+SILENCE_WEIGHT = 1.0                       # of the end, and of a remark's first token
 
 Branch = tuple[str, list[str], float]      # question, answers, weight of each answer's first token
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A picture of a stream; captions: all that may be told of it; remark: what is said when it
+    comes; seen: its frames are in the sequence, not the remark alone."""
+
+    picture: int
+    captions: tuple[str, ...]
+    remark: str
+    seen: bool = True
 
 
 class Batches:
@@ -40,37 +58,48 @@ class Batches:
         human = self.by_kind["human"]
         self.yes_no = YesNoMaker([pictures[i].captions for i in human])
         self.facts = {i: asking.facts_of(pictures[i].captions) for i in human}
-        self.open = self.encode(prompts.OPEN)
+        self.open, self.silence = self.encode(prompts.OPEN), self.encode(prompts.END)
 
     def encode(self, text: str) -> list[int]:
         return self.tokenizer(text, add_special_tokens=False).input_ids
 
-    def draw(self, step: int) -> tuple[list[Tree], Tensor]:
-        """`BATCH` trees, and the features of their frames (F, 16, 1280) tree by tree."""
+    def draw(
+        self, step: int, size: int = BATCH, describe: bool = True
+    ) -> tuple[list[Tree], Tensor]:
+        """`size` trees, and the features of their frames (F, 16, 1280) tree by tree; without
+        `describe` nothing asks to describe the newest frame."""
         rng = random.Random(step)
         trees, frames = [], []
-        for _ in range(BATCH):
+        while len(trees) < size:
             (kind,) = rng.choices(list(KINDS), list(KINDS.values()))
-            scenes = [rng.choice(self.by_kind[kind])]
-            if kind == "human" and rng.random() < STREAM_SHARE:
-                scenes = rng.sample(self.by_kind[kind], rng.choice((2, 2, 3, 4)))
-            shown = self._shown(scenes, rng)
+            streams = kind == "human" and rng.random() < STREAM_SHARE
+            pictures = rng.sample(self.by_kind[kind], rng.choice((2, 2, 3, 4)) if streams else 1)
+            picture = pictures[-1]
+            branches = self._about_now(picture, rng, streams, describe)
+            if streams:
+                tree, shown = self._stream(pictures, branches, rng)
+            elif branches:
+                shown = [(picture, k == 0) for k in range(self._stays(rng))]
+                tree = self.still([new for _, new in shown], branches)
+            else:
+                continue
+            trees.append(tree)
             frames += self._views([scene for scene, _ in shown], rng)
-            branches = self._about_stream(scenes, rng) if len(scenes) > 1 else []
-            branches += self._about_now(scenes[-1], rng, few=len(scenes) > 1)
-            trees.append(self.tree([news for _, news in shown], branches))
         return trees, torch.stack(frames)
 
     # ------------------------------------------------------------ frames
 
-    def _shown(self, scenes: Sequence[int], rng: random.Random) -> list[tuple[int, bool]]:
-        """(scene, is it new) of each frame."""
-        if len(scenes) == 1:
-            counts = [rng.randint(2, 4) if rng.random() < STILL_SHARE else 1]
-        else:
-            counts = [rng.choice((1, 1, 2, 3)) for _ in scenes]
-            while sum(counts) > MOST_FRAMES:
-                counts[counts.index(max(counts))] -= 1
+    @staticmethod
+    def _stays(rng: random.Random) -> int:
+        """Frames of a picture that is alone."""
+        return rng.randint(2, 4) if rng.random() < STILL_SHARE else 1
+
+    @staticmethod
+    def _shown(scenes: Sequence[int], rng: random.Random) -> list[tuple[int, bool]]:
+        """(scene, is it new) of each frame of a stream."""
+        counts = [rng.choice((1, 1, 2, 3)) for _ in scenes]
+        while sum(counts) > MOST_FRAMES:
+            counts[counts.index(max(counts))] -= 1
         return [(s, k == 0) for s, n in zip(scenes, counts, strict=True) for k in range(n)]
 
     def _views(self, scenes: Sequence[int], rng: random.Random) -> list[Tensor]:
@@ -90,20 +119,52 @@ class Batches:
 
     # ------------------------------------------------------------ words
 
-    def tree(self, news: Sequence[bool], branches: Sequence[Branch]) -> Tree:
+    def still(self, news: Sequence[bool], branches: Sequence[Branch]) -> Tree:
+        """Frames of one scene, and questions; a frame alone tells nothing about news."""
         tree = Tree()
-        root = tree.add(self.open + [0] * (NUM_TOKENS * len(news)))
-        tree.visual = list(range(len(self.open), len(tree.ids)))
-        if len(news) > 1:
-            ends = tree.visual[NUM_TOKENS - 1 :: NUM_TOKENS]
-            tree.news = list(zip(ends, news, strict=True))
-        for question, answers, weight in branches:
-            node = tree.add(self.encode(question + prompts.CLOSE), root)
-            for answer in answers:
-                tree.add(self.encode(answer + prompts.END), node, weight)
+        node = tree.add(self.open)
+        for new in news:
+            node = tree.frame(NUM_TOKENS, node, new if len(news) > 1 else None)
+        self._ask(tree, node, branches)
         return tree
 
-    def _about_now(self, index: int, rng: random.Random, few: bool) -> list[Branch]:
+    def _stream(
+        self, pictures: Sequence[int], branches: Sequence[Branch], rng: random.Random
+    ) -> tuple[Tree, list[tuple[int, bool]]]:
+        """A stream that ends with the last picture, and (picture, is it new) of its frames."""
+        keeps, carries = rng.random() < CHUNK_SHARE, rng.random() < CARRIER_SHARE
+        scenes = [self._scene(i, rng) for i in pictures]
+        midway = keeps and rng.random() < MIDWAY_SHARE
+        if midway:
+            first = scenes[0]
+            scenes[0] = Scene(first.picture, (first.remark,), first.remark, seen=False)
+        shown = self._shown([s.picture for s in scenes if s.seen], rng)
+        remarks = {s.picture: self.encode(s.remark + prompts.END) for s in scenes}
+        tree = Tree()
+        node = tree.add(self.open + (remarks[pictures[0]] if midway else []))
+        frames: list[int] = []
+        for picture, new in shown:
+            frames.append(node := tree.frame(NUM_TOKENS, node, new))
+            if carries and len(frames) > 1:
+                tree.carry(frames[-2], since=node)
+            said = tree.add(remarks[picture] if new else self.silence, node, SILENCE_WEIGHT)
+            node = said if keeps and new else node
+        self._ask(tree, node, [*self._about_stream(scenes, rng), *branches])
+        return tree, shown
+
+    def _scene(self, picture: int, rng: random.Random) -> Scene:
+        captions = tuple(self.pictures[picture].captions)
+        return Scene(picture, captions, rng.choice(captions))
+
+    def _ask(self, tree: Tree, parent: int, branches: Sequence[Branch]) -> None:
+        for question, answers, weight in branches:
+            node = tree.add(self.encode(question + prompts.CLOSE), parent)
+            for answer in answers:
+                tree.add(self.encode(answer + prompts.END), node, weight)
+
+    def _about_now(
+        self, index: int, rng: random.Random, few: bool, describe: bool = True
+    ) -> list[Branch]:
         """Branches about the newest frame; one or two where the frames before it were costly."""
         picture = self.pictures[index]
         if picture.kind == "label":
@@ -113,7 +174,8 @@ class Batches:
             return [(q, [a[:1].upper() + a[1:] + "."], SHORT_WEIGHT) for q, a in picked]
         count = 1 if few else min(CAPTIONS_PER_PICTURE, len(picture.captions))
         captions = rng.sample(picture.captions, count)
-        branches: list[Branch] = [(rng.choice(prompts.DESCRIBE_VARIANTS), captions, 1.0)]
+        question = rng.choice(prompts.DESCRIBE_VARIANTS)
+        branches: list[Branch] = [(question, captions, 1.0)] if describe else []
         if not few:
             branches += self._short(index, rng)
         return branches
@@ -135,9 +197,9 @@ class Batches:
             branches.append((question, [answer], VERDICT_WEIGHT))
         return branches
 
-    def _about_stream(self, scenes: Sequence[int], rng: random.Random) -> list[Branch]:
+    def _about_stream(self, scenes: Sequence[Scene], rng: random.Random) -> list[Branch]:
         """What was there before or first, and a yes or no about earlier and about now."""
-        captions = [self.pictures[i].captions for i in scenes]
+        captions = [scene.captions for scene in scenes]
         if len(scenes) == 2 or rng.random() < 0.5:
             questions, place = prompts.BEFORE, -2
         else:
@@ -151,8 +213,8 @@ class Batches:
         ):
             question, answer = self._is_there(present, decoys, forms, rng)
             branches.append((question, [answer], VERDICT_WEIGHT))
-        alone = [f for f in self.facts[scenes[place]] if f.kind in ("doing", "colour", "where")
-                 and not _names(f, now)]
+        alone = [f for f in asking.facts_of(captions[place])
+                 if f.kind in ("doing", "colour", "where") and not _names(f, now)]
         if alone:
             fact = rng.choice(alone)
             branches.append((_in_the_past(fact.question), [fact.answer], SHORT_WEIGHT))

@@ -33,7 +33,7 @@ class CiderD:
         self.frequency: Counter = Counter()
         for captions in references:
             self.frequency.update({g for c in captions for g in self._counts(words(c))})
-        self.references = [[self._vectors(c) for c in captions] for captions in references]
+        self.references = references
 
     @staticmethod
     def _counts(tokens: list[str]) -> Counter:
@@ -54,7 +54,15 @@ class CiderD:
     def score(self, candidates: Captions) -> np.ndarray:
         """(N,) one score a picture, 0..10; the corpus score is their mean."""
         pairs = zip(candidates, self.references, strict=True)
-        return np.array([self._one(self._vectors(c), refs) for c, refs in pairs])
+        return np.array([self._mean([c], refs)[0] for c, refs in pairs])
+
+    def score_one(self, picture: int, candidates: Captions) -> np.ndarray:
+        """(C,) the scores of several candidates for one picture."""
+        return np.array(self._mean(candidates, self.references[picture]))
+
+    def _mean(self, candidates: Captions, references: Captions) -> list[float]:
+        against = [self._vectors(r) for r in references]
+        return [self._one(self._vectors(c), against) for c in candidates]
 
     def _one(self, candidate, references: list) -> float:
         length, vectors, norms = candidate

@@ -3,12 +3,12 @@
 Resumable: a checkpoint is written every few minutes and picked up by the next call; `--minutes` is
 the training time in all, `--piece` the most that this call may use. Needs `../shared/data/train`.
 
-First the projector alone learns to name what is there (`words`, a few minutes), then projector and
-LoRA learn to answer. One sequence is a tree: the opening words and 1 to 8 frames, then branches
-that do not see each other: a question with captions of the newest frame, short questions made from
-them by rule, and of a stream of several pictures what was there before (`batches`). A branch costs
-only its own tokens, and is how the engine asks: questions branch off the frames. Beside it the flag
-learns, from the hidden state of each frame's last token, whether the frame brings news.
+First the projector alone learns to name what is there (`words`), then projector and LoRA learn to
+answer, at last with captions rewarded as a whole (`reward`). One sequence is a tree: the opening
+words and 1 to 8 frames, then branches that do not see each other: a question with captions, short
+questions made from them by rule, and of a stream of pictures what was there before (`batches`). A
+branch costs only its own tokens, and is how the engine asks: questions branch off the frames. The
+flag learns, from the hidden state of each frame's last token, whether the frame brings news.
 """
 import argparse
 import json
@@ -28,6 +28,8 @@ from models.nano.backbone import INPUT_SIZE
 from models.nano.batches import Batches
 from models.nano.data import FeatureStore, features_folder, load_pictures
 from models.nano.network import MOST_FRAMES, LoRALinear, Projector, lora_sites
+from models.nano.reward import Rewards
+from models.nano.rounding import packed, unpacked
 from models.nano.tree import Tree, collate
 from models.nano.weights import OWN_WEIGHTS, cache_dir, sha256_of, text_model_dir
 from models.nano.words import warm_up, word_targets
@@ -36,6 +38,9 @@ from streamassist.hardware import fast_dtype
 LR_PROJECTOR, LR_LORA = 5e-4, 7e-4
 WORD_EPOCHS, WORD_DROPOUT, DROPOUT = 3, 0.3, 0.3
 NEWS_WEIGHT = 0.1                 # of the flag's loss
+REWARD_FROM, REWARD_RATE = 0.5, 0.12   # of the training time; of the learning rates
+REWARD_BATCH = 8                  # trees of other questions beside the rewarded captions
+RESTART = 0.5                     # of the learning rates, when trained tensors are gone on from
 CHECKPOINT_EVERY_S = 180
 
 
@@ -93,8 +98,10 @@ class TrainModel(nn.Module):
                     mine.copy_(state[name])
 
 
-def loss_of(model: TrainModel, trees: list[Tree], frames: Tensor) -> Tensor:
-    """Weighted mean cross-entropy over the answer tokens, and a share of the flag's.
+def losses_of(
+    model: TrainModel, trees: list[Tree], frames: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """(cross-entropy of every learnt token (M,), their weights (M,), the flag's loss).
 
     frames: (number of frames in all trees, 16, 1280), tree by tree.
     """
@@ -110,12 +117,18 @@ def loss_of(model: TrainModel, trees: list[Tree], frames: Tensor) -> Tensor:
     ).last_hidden_state
     row, column, target = batch["learn"].unbind(1)
     losses = F.cross_entropy(model.text.lm_head(hidden[row, column]), target, reduction="none")
-    loss = (losses * batch["weight"]).sum() / batch["weight"].sum()
+    news = losses.new_zeros(())
     if len(batch["news"]):
         row, column, new = batch["news"].unbind(1)
         said = model.flag(hidden[row, column])[:, 0]
-        loss = loss + NEWS_WEIGHT * F.binary_cross_entropy_with_logits(said, new.float())
-    return loss
+        news = F.binary_cross_entropy_with_logits(said, new.float())
+    return losses, batch["weight"], news
+
+
+def loss_of(model: TrainModel, trees: list[Tree], frames: Tensor) -> Tensor:
+    """Weighted mean cross-entropy over the answer tokens, and a share of the flag's."""
+    losses, weight, news = losses_of(model, trees, frames)
+    return (losses * weight).sum() / weight.sum() + NEWS_WEIGHT * news
 
 
 class Trainer:
@@ -127,7 +140,7 @@ class Trainer:
         self.pictures = load_pictures()
         self.features = FeatureStore(features_folder(), len(self.pictures))
         if not self.features.complete:
-            self.features.fill(self.pictures, _report("features"))
+            self.features.fill(self.pictures, _report)
         self.model = TrainModel("cuda" if torch.cuda.is_available() else "cpu")
         self.batches = Batches(self.model.tokenizer, self.pictures, self.features)
         self.trained = [p for p in self.model.parameters() if p.requires_grad]
@@ -138,13 +151,12 @@ class Trainer:
             {"params": lora, "lr": LR_LORA},
         ]
         self.optimizer = torch.optim.AdamW(groups, weight_decay=0.01, betas=(0.9, 0.98))
-        self.base_lr = [g["lr"] for g in groups]
-        self.step, self.elapsed_s, self.average = 0, 0.0, None
+        self.base_lr = [g["lr"] * (RESTART if start else 1.0) for g in groups]
+        self.step, self.elapsed_s = 0, 0.0
+        self.averages: dict[str, float] = {}
+        self.rewards: Rewards | None = None
         if not self._resume():
-            if start:
-                self.model.load_trained(load_file(start))
-            else:
-                self._name_words()
+            self.model.load_trained(unpacked(load_file(start))) if start else self._name_words()
         self.model.projector.drop.p = DROPOUT
 
     def _name_words(self) -> None:
@@ -175,23 +187,21 @@ class Trainer:
             parameter.data.copy_(value)
         self.optimizer.load_state_dict(saved["optimizer"])
         self.step, self.elapsed_s = saved["step"], saved["elapsed_s"]
+        self.base_lr = saved["base_lr"]   # other ones where tensors were gone on from
         return True
 
     def save(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        saved = {
-            "trained": [p.data for p in self.trained],
-            "optimizer": self.optimizer.state_dict(),
-            "step": self.step,
-            "elapsed_s": self.elapsed_s,
+        names = ("step", "elapsed_s", "base_lr")
+        saved = {name: getattr(self, name) for name in names} | {
+            "trained": [p.data for p in self.trained], "optimizer": self.optimizer.state_dict(),
         }
         torch.save(saved, self.folder / "checkpoint.tmp")
         (self.folder / "checkpoint.tmp").rename(self.folder / "checkpoint.pt")
 
     def export(self, path: Path) -> None:
-        """Write the tensors we ship in bfloat16, and their SHA-256 beside them."""
-        state = self.model.trained_state()
-        state = {k: v.to("cpu", torch.bfloat16).contiguous() for k, v in state.items()}
+        """Write the tensors we ship, matrices in 8 bits, and their SHA-256 beside them."""
+        state = packed({k: v.cpu() for k, v in self.model.trained_state().items()})
         state["input_size"] = torch.tensor(INPUT_SIZE)
         state["frames_at_once"] = torch.tensor(MOST_FRAMES)
         save_file(state, path, metadata={"format": "nano-1", "steps": str(self.step)})
@@ -202,40 +212,61 @@ class Trainer:
         begin = self.elapsed_s
         while self.elapsed_s < self.total_s and self.elapsed_s - begin < piece_s:
             self._set_rate()
-            trees, frames = self.batches.draw(self.step)
-            loss = loss_of(self.model, trees, frames)
             self.optimizer.zero_grad()
-            loss.backward()
+            noted = self._learn() if self._progress < REWARD_FROM else self._learn_by_reward()
             nn.utils.clip_grad_norm_(self.trained, 1.0)
             self.optimizer.step()
-            self._note(loss.item())
+            self._note(noted)
             self.elapsed_s = begin + time.monotonic() - started
             if time.monotonic() - last_save > CHECKPOINT_EVERY_S:
                 self.save()
                 last_save = time.monotonic()
         self.save()
 
+    @property
+    def _progress(self) -> float:
+        return min(1.0, self.elapsed_s / self.total_s)
+
+    def _learn(self) -> dict[str, float]:
+        loss = loss_of(self.model, *self.batches.draw(self.step))
+        loss.backward()
+        return {"loss": loss.item()}
+
+    def _learn_by_reward(self) -> dict[str, float]:
+        """Captions by reward; the other questions, fewer, as before."""
+        self.model.projector.drop.p = 0.0   # the captions are judged as the model gives them
+        self.rewards = self.rewards or Rewards(self.batches)
+        trees, frames, reward = self.rewards.draw(self.model, self.step)
+        losses, advantage, _ = losses_of(self.model, trees, frames)
+        (losses * advantage).mean().backward()
+        others = loss_of(self.model, *self.batches.draw(self.step, REWARD_BATCH, describe=False))
+        others.backward()
+        return {"others": others.item(), "reward": reward}
+
     def _set_rate(self) -> None:
-        progress = min(1.0, self.elapsed_s / self.total_s)
         warm = min(1.0, (self.step + 1) / 30)
-        factor = warm * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * progress)))
+        done = self._progress / REWARD_FROM
+        if done < 1:
+            factor = warm * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * done)))
+        else:
+            factor = REWARD_RATE * (1 - 0.8 * (done - 1) / (1 / REWARD_FROM - 1))
         for group, base in zip(self.optimizer.param_groups, self.base_lr, strict=True):
             group["lr"] = base * factor
 
-    def _note(self, loss: float) -> None:
-        self.average = loss if self.average is None else 0.97 * self.average + 0.03 * loss
+    def _note(self, values: dict[str, float]) -> None:
+        for name, value in values.items():
+            self.averages[name] = 0.97 * self.averages.get(name, value) + 0.03 * value
         self.step += 1
         if self.step % 10 == 0:
             line = {"step": self.step, "minutes": round(self.elapsed_s / 60, 1),
-                    "of": round(self.total_s / 60, 1), "loss": round(self.average, 3)}
+                    "of": round(self.total_s / 60, 1)}
+            line |= {name: round(self.averages[name], 3) for name in values}
             print(json.dumps(line), flush=True)
 
 
-def _report(what: str):
-    def report(done: int, total: int) -> None:
-        if done % 512 < 16 or done == total:
-            print(json.dumps({what: done, "of": total}), flush=True)
-    return report
+def _report(done: int, total: int) -> None:
+    if done % 512 < 16 or done == total:
+        print(json.dumps({"features": done, "of": total}), flush=True)
 
 
 def main() -> None:

@@ -19,6 +19,7 @@ class Tree:
     last: list[int] = field(default_factory=list)     # index of each branch's last token
     visual: list[int] = field(default_factory=list)   # indices of the frames' tokens, in order
     news: list[tuple[int, bool]] = field(default_factory=list)   # a frame's last token; is it new
+    hidden: list[tuple[int, int, int]] = field(default_factory=list)   # indices from, to; branch
 
     def add(self, ids: list[int], parent: int | None = None, learn: float = 0.0) -> int:
         """Append a branch behind `parent` and return its number.
@@ -39,11 +40,29 @@ class Tree:
             self.learn += zip([before, *range(start, self.last[-1])], ids, weights, strict=True)
         return number
 
+    def frame(self, size: int, parent: int, new: bool | None = None) -> int:
+        """Append a frame of `size` visual tokens; `new` tells the flag whether it brings news."""
+        number = self.add([0] * size, parent)
+        end = self.last[number]
+        self.visual += range(end + 1 - size, end + 1)
+        if new is not None:
+            self.news.append((end, new))
+        return number
+
+    def carry(self, frame: int, since: int) -> None:
+        """From the branch `since` on only the last token of the frame, its carrier, is seen."""
+        end = self.last[frame]
+        start = self.branch.index(frame)
+        self.hidden.append((start, end, since))
+
     def mask(self) -> Tensor:
         """(T, T), True where a token may look: itself, and what is earlier on its own path."""
         branch = torch.tensor(self.branch)
         sees = torch.tensor([[j in a for j in range(len(self.ancestors))] for a in self.ancestors])
-        return sees[branch][:, branch].tril()
+        mask = sees[branch][:, branch].tril()
+        for start, end, since in self.hidden:
+            mask[sees[branch, since], start:end] = False
+        return mask
 
 
 def pack(trees: list[Tree], per_row: int) -> list[tuple[int, int]]:

@@ -121,9 +121,10 @@ class Recall(MemoryPolicy):
 
     def after_prefill(self, cache: KVCache) -> None:
         held, counts = frame_sizes(cache)
-        crowd = oldest_until(held[-self.recent :], counts[-self.recent :],
-                             sum(counts[-self.recent :]) - self.budget)
-        old = [frame for frame in held if frame not in held[-self.recent :] or frame in crowd]
+        newest, sizes = held[-self.recent :], counts[-self.recent :]
+        room = self.budget - max(sizes, default=0)   # a page shall fit beside them
+        crowd = oldest_until(newest, sizes, sum(sizes) - room)
+        old = [frame for frame in held if frame not in newest or frame in crowd]
         for frame in old:
             marks = self._marks.pop(frame)
             i = self._store.put(self._block(cache, frame, self.kept), marks=marks)
@@ -166,7 +167,7 @@ class Recall(MemoryPolicy):
             return cache
         pages = [Candidate(page, i) for i, page in self._store.pages().items()]
         recent = [self._recent(cache, frame) for frame in cache.frames() if frame in self._marks]
-        together = self.model.frames_at_once > len(recent)   # recent frames and pages
+        together = self.model.frames_at_once > 1   # recent frames and pages
         room = self._room(cache, pages if together else recent or pages, len(recent) * together)
         verified = self._verified(cache, question, asked, [*pages, *recent])[:room]
         best = [found for found in verified if found[0] not in recent] if together else verified

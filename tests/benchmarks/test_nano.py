@@ -3,12 +3,14 @@ import random
 
 import numpy as np
 import pytest
+from PIL import Image
+from torch import nn
 
-from benchmarks import nano_questions, staged
+from benchmarks import examples, nano_questions, staged
 from benchmarks.nano import verdicts
 from benchmarks.needles import photo_of
 from models.nano.data import Picture
-from tests.tiny_nano import build
+from tests.tiny_nano import DIM, build
 
 
 def pictures(count: int) -> list[Picture]:
@@ -61,6 +63,34 @@ def test_changes_noticed_in_time_are_counted(monkeypatch):
     assert figures["still_remarks_per_10_min"] == 2
     assert figures["recall"] == pytest.approx(2 / 3) and figures["precision"] == 0.75
     assert figures["delay_s"] == 2.0
+
+
+def test_the_area_under_the_curve_by_hand():
+    truth, score = np.array([1, 1, 0, 0]), np.array([0.9, 0.4, 0.4, 0.1])
+    assert staged.area_under_curve(truth, score) == pytest.approx(3.5 / 4)
+    assert staged.area_under_curve(truth, -score) == pytest.approx(0.5 / 4)
+
+
+def test_news_counts_every_frame_but_a_streams_first_and_reads_both_signals(monkeypatch):
+    model, _ = build()
+    model.flag = nn.Linear(DIM, 1)
+    monkeypatch.setattr(staged, "read_images", lambda p: (
+        (i, np.full((8, 8, 3), 60 * i, np.uint8)) for i, _ in enumerate(p)))
+    found = staged.news(model, pictures(9), streams=3)
+    assert found["news"] == 3 * (staged.SCENES - 1) and found["frames"] >= found["news"]
+    assert set(found["area"]) == {"flag", "silence"}
+
+
+def test_examples_are_drawn_over_their_words(tmp_path):
+    picture = np.full((90, 160, 3), (0, 0, 255), np.uint8)
+    line = [("A blue wall that goes on and on, and then on still further.", examples.BAD)]
+    examples.draw_sheet([(picture, line)] * 4, tmp_path / "sheet.png")
+    sheet = np.asarray(Image.open(tmp_path / "sheet.png"))
+    rows, columns = 2, examples.COLUMNS
+    assert sheet.shape[:2] == (rows * (examples.HEIGHT + examples.TEXT), columns * examples.WIDTH)
+    last = sheet[-examples.TEXT :, : examples.WIDTH]
+    assert (last == (176, 0, 32)).all(-1).any() and (sheet[: examples.HEIGHT, 160] == 0).any()
+    assert (sheet[-examples.TEXT :, examples.WIDTH :] == 255).all()
 
 
 def test_what_must_hold_is_told_with_its_figure():

@@ -35,20 +35,31 @@ def made() -> Batches:
     return Batches(tokenizer("qwen"), PICTURES, SimpleNamespace(views=views))
 
 
+def texts(made: Batches, tree) -> list[str]:
+    return [made.tokenizer.decode([i for i, b in zip(tree.ids, tree.branch, strict=True) if b == n])
+            for n in range(len(tree.ancestors))]
+
+
+def parents(tree) -> list[int]:
+    return [max(a - {n}, default=0) for n, a in enumerate(tree.ancestors)]
+
+
 def branches(made: Batches, tree) -> list[tuple[str, str]]:
     """(question, answer) of every answered branch."""
-    text = [made.tokenizer.decode([i for i, b in zip(tree.ids, tree.branch, strict=True) if b == n])
-            for n in range(len(tree.ancestors))]
-    parents = [max(a - {n}, default=0) for n, a in enumerate(tree.ancestors)]
-    return [(text[parents[n]].removesuffix(prompts.CLOSE), text[n].removesuffix(prompts.END))
-            for n in range(len(text)) if parents[n]]
+    text = texts(made, tree)
+    return [(text[parent].removesuffix(prompts.CLOSE), answer.removesuffix(prompts.END))
+            for parent, answer in zip(parents(tree), text, strict=True)
+            if text[parent].endswith(prompts.CLOSE)]
 
 
-def scenes(tree, frames: torch.Tensor) -> list[int]:
-    """The picture of each scene, from the features and the marks of news."""
-    if not tree.news:
-        return [int(frames[0, 0, 0])]
-    return [int(f[0, 0]) for f, (_, new) in zip(frames, tree.news, strict=True) if new]
+def scenes(made: Batches, tree, frames: torch.Tensor) -> list[tuple[str, ...]]:
+    """The captions of each scene: of what is only told, in the opening words, the remark; of what
+    is shown, those of the picture, from the features and the marks of news."""
+    told = texts(made, tree)[0].removeprefix(prompts.OPEN).removesuffix(prompts.END)
+    shown = [int(f[0, 0]) for f in frames[:1]]
+    if tree.news:
+        shown = [int(f[0, 0]) for f, (_, new) in zip(frames, tree.news, strict=True) if new]
+    return [(told,)] * bool(told) + [PICTURES[i].captions for i in shown]
 
 
 def drawn(made: Batches, steps: int):
@@ -86,11 +97,52 @@ def test_news_is_where_the_scene_changes(made):
     assert streams > 50
 
 
+def test_words_after_a_frame_are_a_remark_on_news_and_else_the_end(made):
+    counts = {True: 0, False: 0}
+    for tree, frames in drawn(made, 30):
+        if len(scenes(made, tree, frames)) == 1:
+            continue
+        text, up = texts(made, tree), parents(tree)
+        for (at, new), frame in zip(tree.news, frames, strict=True):
+            said, = [text[n] for n, parent in enumerate(up)
+                     if n and parent == tree.branch[at] and text[n].endswith(prompts.END)]
+            words = said.removesuffix(prompts.END)
+            assert words in PICTURES[int(frame[0, 0])].captions if new else not words
+            assert any(i == at for i, _, _ in tree.learn)
+            counts[new] += 1
+    assert min(counts.values()) > 30
+
+
+def test_some_streams_keep_their_remarks_begin_midway_or_carry_old_frames(made):
+    kept = midway = carried = 0
+    for tree, _ in drawn(made, 40):
+        text, up = texts(made, tree), parents(tree)
+        visual = [tree.branch[at] for at in tree.visual[:: NUM_TOKENS]]
+        kept += any(text[up[n]].endswith(prompts.END) for n in visual[1:])
+        midway += text[0] != prompts.OPEN
+        if tree.hidden:
+            mask = tree.mask()
+            newest = slice(tree.visual[-NUM_TOKENS], tree.visual[-1] + 1)
+            assert mask[-1, newest].all()
+            for first in tree.visual[:: NUM_TOKENS][:-1]:
+                assert mask[-1, first : first + NUM_TOKENS].tolist() == [False] * 15 + [True]
+            carried += 1
+    assert min(kept, midway, carried) > 10
+
+
+def test_without_captions_no_question_asks_for_one(made):
+    for step in range(10):
+        trees, _ = made.draw(step, size=4, describe=False)
+        assert len(trees) == 4
+        asked = {q for tree in trees for q, _ in branches(made, tree)}
+        assert asked and not asked & set(prompts.DESCRIBE_VARIANTS)
+
+
 def test_answers_about_earlier_and_now_are_true(made):
     counts = {"Yes.": 0, "No.": 0}
     for tree, frames in drawn(made, 60):
-        seen = scenes(tree, frames)
-        things = [things_in(PICTURES[i].captions) for i in seen]
+        seen = scenes(made, tree, frames)
+        things = [things_in(captions) for captions in seen]
         for question, answer in branches(made, tree):
             if any(_made_by(form, question) for form in prompts.EARLIER):
                 present = set().union(*things[:-1])
@@ -111,11 +163,11 @@ def _made_by(form: str, question: str) -> bool:
 def test_before_and_first_name_the_right_scene(made):
     told = 0
     for tree, frames in drawn(made, 40):
-        seen = scenes(tree, frames)
+        seen = scenes(made, tree, frames)
         for question, answer in branches(made, tree):
             place = -2 if question in prompts.BEFORE else 0 if question in prompts.FIRST else None
             if place is not None:
-                assert answer in PICTURES[seen[place]].captions
+                assert answer in seen[place]
                 told += 1
     assert told > 30
 

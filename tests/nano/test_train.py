@@ -53,6 +53,15 @@ def test_it_learns_and_goes_on_where_it_stopped(folder):
     assert loss(again) == pytest.approx(after, abs=1e-4)
 
 
+def test_the_last_part_rewards_captions_and_goes_on_after_a_stop(folder, capsys):
+    trainer = train.Trainer(folder, minutes=1)
+    trainer.elapsed_s = 60 * (train.REWARD_FROM + 0.01)
+    while trainer.step < 12:
+        trainer.run(piece_s=0.1)
+    assert '"reward"' in capsys.readouterr().out and "loss" not in trainer.averages
+    assert train.Trainer(folder, minutes=1).step == trainer.step
+
+
 def test_what_it_exports_is_what_the_adapter_reads(folder, tmp_path):
     trainer = train.Trainer(folder, minutes=1)
     trainer.run(piece_s=0.1)

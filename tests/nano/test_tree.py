@@ -101,3 +101,19 @@ def test_packing_leaves_little_padding_and_loses_no_tree():
     widths = [max(end for r, _, end in taken if r == row) for row in (0, 1)]
     assert sum(widths) == sum(len(t.ids) for t in trees)
     assert max(widths) - min(widths) <= 5
+
+
+def test_of_a_carried_frame_only_the_carrier_is_seen_from_then_on():
+    t = Tree()
+    first = t.frame(3, t.add([5]))
+    remark = t.add([6], first, 1.0)
+    second = t.frame(3, first, new=True)
+    t.carry(first, since=second)
+    question = t.add([7], second)
+    mask = t.mask()
+    seen = {name: mask[t.last[node], 1:4].tolist()
+            for name, node in (("remark", remark), ("second", second), ("question", question))}
+    assert seen == {"remark": [True] * 3, "second": [False, False, True],
+                    "question": [False, False, True]}
+    assert t.visual == [1, 2, 3, 5, 6, 7] and t.news == [(7, True)]
+    assert mask[t.last[question], 5:8].all() and mask.diagonal().all()
