@@ -41,7 +41,7 @@ def _example(model: VideoLLM, clip: Clip) -> tuple[np.ndarray, list[Line]] | Non
     right = is_right(said, item["accept"])
     return frames[-1], [
         (seen, INK), (item["question"], INK),
-        (f"{said} (right)" if right else f"{said} (wrong: {item['answer']})",
+        (f"{said} (accepted)" if right else f"{said} (wanted: {item['answer']})",
          GOOD if right else BAD),
     ]
 

@@ -9,9 +9,10 @@ entropy). Pages and recent frames are ranked by the question's words against the
 the embedding space and by the nearness to a time that the question names. Of the pages most like
 the things asked about the model is then asked, one by one, whether the thing is there: that decides
 which is the evidence, and whether anything supports an answer. A question without things ranks by
-its queries against the pages' keys as well (ReKV, arXiv 2503.00540). The answer is given on the
-prompt and the best pages, as many as the model reads at once, with the recent frames where it reads
-more. No labels; the weights and thresholds are ours (docs/results.md).
+its queries against the pages' keys as well (ReKV, arXiv 2503.00540). Where a recent frame is the
+best, the answer is given on the stream's cache; else on the prompt, the best page and a few of the
+newest frames, among which it is not lost (on one page alone where the model reads no more). No
+labels; the weights and thresholds are ours (docs/results.md).
 """
 import math
 from collections.abc import Mapping, Sequence
@@ -64,10 +65,11 @@ class Candidate:
 @dataclass
 class Recall(MemoryPolicy):
     budget: int = 512        # tokens an answer reads, the prompt and the question not counted
-    recent: int = 4          # frames
+    recent: int = 16         # frames
+    beside: int = 4          # newest frames that are read beside pages
     stored: int = 4096       # tokens of pages in RAM
-    kept: float = 0.25       # share of a frame's tokens that its page keeps
-    pages: int = 4           # most pages brought back for a question
+    kept: float = 1.0        # share of a frame's tokens that its page keeps
+    pages: int = 1           # most pages brought back for a question
     unsure: float = 0.5      # entropy of the first word, 0..1, from which it looks back
     _store: PageStore = field(init=False, repr=False)
     _index: PageIndex = field(init=False, repr=False)
@@ -76,12 +78,11 @@ class Recall(MemoryPolicy):
     _supported: bool = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        check_setting(self, "budget", 1, MAX_TOKENS)
-        check_setting(self, "recent", 1, 1000)
-        check_setting(self, "stored", 0, MAX_TOKENS)
-        check_setting(self, "kept", 0.01, 1)
-        check_setting(self, "pages", 1, 1000)
-        check_setting(self, "unsure", 0, 1)
+        for name, least, most in (
+            ("budget", 1, MAX_TOKENS), ("recent", 1, 1000), ("beside", 0, 1000),
+            ("stored", 0, MAX_TOKENS), ("kept", 0.01, 1), ("pages", 1, 1000), ("unsure", 0, 1),
+        ):
+            check_setting(self, name, least, most)
         self._store = PageStore(UNBOUNDED)   # the tokens are counted here
         self._clear()
 
@@ -167,35 +168,38 @@ class Recall(MemoryPolicy):
             return cache
         pages = [Candidate(page, i) for i, page in self._store.pages().items()]
         recent = [self._recent(cache, frame) for frame in cache.frames() if frame in self._marks]
-        together = self.model.frames_at_once > 1   # recent frames and pages
-        room = self._room(cache, pages if together else recent or pages, len(recent) * together)
-        verified = self._verified(cache, question, asked, [*pages, *recent])[:room]
-        best = [found for found in verified if found[0] not in recent] if together else verified
+        verified = self._verified(cache, question, asked, [*pages, *recent])
+        more = self.model.frames_at_once - 1   # than one page
+        if more and verified and verified[0][0] in recent:
+            self._tell(verified[: self.pages])
+            return cache
+        newest = recent[len(recent) - min(self.beside, more, len(recent)) :]
+        room = self._room(pages if more else recent or pages, newest)
+        best = [found for found in verified if found[0] not in newest][:room]
         if len(best) < room:
             ranked, known = self._ranked(cache, question, asked, pages, room), [x[0] for x in best]
             best = best + [found for found in ranked if found[0] not in known][: room - len(best)]
         if not best:   # faults of the disk took them
             return cache
-        self._found = [(at.page.frames[0], score) for at, score in verified or best]
-        blocks = [at.block for at, _ in sorted(best, key=lambda found: found[0].page.first)]
-        if together:
-            blocks.append(cache.copy_out(torch.arange(cache.num_pinned, cache.size)))
-        return with_pages(cache, blocks)
+        self._tell(best)
+        blocks = sorted((at for at, _ in best), key=lambda at: at.page.first)
+        return with_pages(cache, [at.block for at in (*blocks, *newest)])
 
-    def _recent(self, cache: KVCache, frame: int) -> "Candidate":
+    def _tell(self, best: Sequence[tuple[Candidate, float]]) -> None:
+        self._found = [(at.page.frames[0], score) for at, score in best]
+
+    def _recent(self, cache: KVCache, frame: int) -> Candidate:
         block = self._block(cache, frame)
         return Candidate(Page.of(block, marks=self._marks[frame]), None, block)
 
-    def _room(self, cache: KVCache, seen: Sequence["Candidate"], beside: int = 0) -> int:
-        """How many of these an answer reads, beside so many recent frames: within the budget, and
-        no more than the model can."""
-        largest = max(at.page.tokens for at in seen)
-        fit = (self.budget - (len(cache) if beside else 0)) // largest
-        return max(1, min(self.pages, self.model.frames_at_once - beside, fit))
+    def _room(self, seen: Sequence[Candidate], beside: Sequence[Candidate]) -> int:
+        """How many of these an answer reads, beside the newest: within the budget, and no more than
+        the model can."""
+        left = self.budget - sum(at.page.tokens for at in beside)
+        fit = left // max(at.page.tokens for at in seen)
+        return max(1, min(self.pages, self.model.frames_at_once - len(beside), fit))
 
-    def _fetch(
-        self, scores: Tensor, seen: Sequence["Candidate"], count: int
-    ) -> list[int]:
+    def _fetch(self, scores: Tensor, seen: Sequence[Candidate], count: int) -> list[int]:
         """Places of the best that can be had, best first; their blocks are there then."""
         best: list[int] = []
         for row in scores.argsort(descending=True).tolist():
@@ -209,8 +213,8 @@ class Recall(MemoryPolicy):
         return best
 
     def _verified(
-        self, cache: KVCache, question: str, asked: When, seen: Sequence["Candidate"]
-    ) -> list[tuple["Candidate", float]]:
+        self, cache: KVCache, question: str, asked: When, seen: Sequence[Candidate]
+    ) -> list[tuple[Candidate, float]]:
         """The pages most like the things asked about, best first by what the model says of each
         page alone: the log odds that the thing is there, and half of how far the page stands out.
         Nothing where the question names no thing."""
@@ -233,8 +237,8 @@ class Recall(MemoryPolicy):
         return best
 
     def _ranked(
-        self, cache: KVCache, question: str, asked: When, seen: Sequence["Candidate"], room: int
-    ) -> list[tuple["Candidate", float]]:
+        self, cache: KVCache, question: str, asked: When, seen: Sequence[Candidate], room: int
+    ) -> list[tuple[Candidate, float]]:
         """By words, queries and time."""
         pages = [at.page for at in seen]
         keys = torch.stack([page.key for page in pages], 2)
@@ -244,7 +248,7 @@ class Recall(MemoryPolicy):
             total = total + WORDS_WEIGH * standard(self._likeness(words, pages)).mean(0)
         return [(seen[row], float(total[row])) for row in self._fetch(total, seen, room)]
 
-    def _time_costs(self, asked: When, seen: Sequence["Candidate"]) -> Tensor:
+    def _time_costs(self, asked: When, seen: Sequence[Candidate]) -> Tensor:
         """(P,) 0 where the question names no time, else less the farther a page is from it."""
         pts = torch.tensor([at.page.first for at in seen])
         if asked.at is None:

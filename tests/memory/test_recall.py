@@ -236,6 +236,25 @@ def test_what_is_on_screen_alone_supports_an_answer_too(at_once):
     assert answer.frames().count(5) == 1 and 5 in answer.frames()
 
 
+def test_a_recent_frame_that_shows_it_is_read_where_it_is():
+    policy, cache = stream([0, 1, 2, 0, 3, 1, 0], stored=100, recent=4, beside=1)
+    policy.model.probe = lambda statement, alone, pts: 0.99 if alone.frames() == [4] else 0.01
+    assert policy.before_answer(cache, "Was there a dog earlier?") is cache
+    assert [frame for frame, _ in policy.evidence()] == [4] and policy.supported()
+
+
+def test_beside_a_page_only_the_newest_frames_are_read():
+    policy, cache = stream([0, 3, 1, 2, 0, 1, 2, 0], stored=100, recent=4, beside=2)
+    assert cache.frames() == [4, 5, 6, 7]
+    assert policy.before_answer(cache, "Was there a dog?").frames() == [1, 6, 7]
+
+
+def test_recent_frames_leave_room_for_a_page():
+    policy, cache = stream([0, 3, 1, 2, 0, 1, 2, 0], stored=100, recent=100, budget=16)
+    assert cache.frames() == [5, 6, 7], "four tokens a frame: three, and a page"
+    assert len(policy.before_answer(cache, "Was there a dog?")) <= 16
+
+
 def test_one_frame_at_a_time_a_recent_one_may_be_the_best():
     policy, cache = stream([0, 1, 2, 0, 1, 3], stored=100)
     policy.model.frames_at_once = 1
