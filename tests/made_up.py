@@ -77,6 +77,7 @@ class MadeUpModel:
     max_context, device, tokens_per_frame = 1 << 20, torch.device("cpu"), 4
     frames_at_once = 32
     query_heads = 2 * HEADS
+    describe_prompt, stop_ids = "Describe.", frozenset({7})
 
     def __init__(self, num_axes: int = 1):
         self.num_axes, self._blank = num_axes, new_cache(num_axes)
@@ -86,6 +87,9 @@ class MadeUpModel:
 
     def encode_text(self, text: str) -> list[int]:
         return list(text.encode())
+
+    def detokenize(self, ids) -> str:
+        return bytes(ids).decode()
 
     def question_ids(self, question: str, history=()) -> list[int]:
         return self.encode_text(question + "\n")

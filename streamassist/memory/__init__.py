@@ -10,6 +10,7 @@ from streamassist.memory.duo_attention import DuoAttention
 from streamassist.memory.flash_star import FlashStar
 from streamassist.memory.flash_vstream import FlashVStream
 from streamassist.memory.full import Full
+from streamassist.memory.goldfish import Goldfish
 from streamassist.memory.hermes import Hermes
 from streamassist.memory.inf_llm import InfLLM
 from streamassist.memory.infinipot_v import InfiniPotV
@@ -71,6 +72,7 @@ METHODS: dict[str, type[MemoryPolicy]] = {
     "pyramid": Pyramid,
     "scene_tilling": SceneTilling,
     "video_streaming": VideoStreaming,
+    "goldfish": Goldfish,
     "omni_live": OmniLive,
     "causal_mem": CausalMem,
     "streaming_vlm": StreamingVLM,
