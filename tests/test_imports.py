@@ -38,7 +38,8 @@ class May:
 CORE = "streamassist.types streamassist.errors"
 METHODS = (
     f"{CORE} streamassist.cache streamassist.slots streamassist.pages streamassist.scoring "
-    "streamassist.codec streamassist.entropy streamassist.config streamassist.positions kernels"
+    "streamassist.codec streamassist.entropy streamassist.config streamassist.positions "
+    "streamassist.visual kernels"
 )
 TALK = (
     f"{CORE} streamassist.clock streamassist.config streamassist.engine streamassist.response"
@@ -69,6 +70,7 @@ TABLE = {
     "streamassist.rope": May(CORE, "torch", THREADS),
     "streamassist.hardware": May(CORE, "torch", THREADS),
     "streamassist.slots": May(CORE, "torch", THREADS),
+    "streamassist.visual": May(CORE, "torch", THREADS),
     "streamassist.positions": May(f"{CORE} streamassist.slots", "torch", THREADS),
     "streamassist.cache": May(
         f"{CORE} streamassist.rope streamassist.slots kernels", "torch", THREADS

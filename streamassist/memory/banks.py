@@ -22,6 +22,7 @@ from streamassist.memory.base import (
 )
 from streamassist.scoring import frame_means
 from streamassist.types import VideoLLM, VisualTokens
+from streamassist.visual import places_of
 
 MAX_FRAMES = 10_000
 
@@ -130,20 +131,6 @@ def with_newest(held: Sequence[VisualTokens], newest: VisualTokens) -> list[Visu
 def look_of(tokens: VisualTokens) -> Tensor:
     """(F,) float32 of length 1: the mean of what frames are compared by."""
     return F.normalize(tokens.look.float().mean(0), dim=0)
-
-
-def places_of(tokens: VisualTokens) -> Tensor:
-    """(N,) place of each row in the frame's grid, on the CPU."""
-    return torch.arange(len(tokens.embeds)) if tokens.places is None else tokens.places.cpu()
-
-
-def rows_of(tokens: VisualTokens, index: Tensor) -> VisualTokens:
-    """The frame with only these rows (K,), ascending."""
-    there = index.to(tokens.embeds.device)
-    return replace(
-        tokens, embeds=tokens.embeds[there], places=places_of(tokens)[index.cpu()],
-        deepstack=tuple(level[there] for level in tokens.deepstack),
-    )
 
 
 def half(size: int) -> int:

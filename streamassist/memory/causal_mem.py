@@ -9,9 +9,10 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from streamassist.memory.banks import TokenBank, places_of, rows_of, total
+from streamassist.memory.banks import TokenBank, total
 from streamassist.memory.base import check_setting
 from streamassist.types import VisualTokens
+from streamassist.visual import places_of, rows_of
 
 DECAY = 0.9        # of the energies of the basis, and of the usual score
 GAIN = 8           # directions a frame may add

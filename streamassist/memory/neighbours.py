@@ -3,8 +3,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from streamassist.memory.banks import places_of
 from streamassist.types import VisualTokens
+from streamassist.visual import places_of
 
 BINS, MOST = 128, 2.0   # of Otsu's histogram; cosine distances reach 2
 

@@ -56,7 +56,6 @@ Marks = Mapping[str, Tensor]
 @dataclass(slots=True, eq=False)
 class Candidate:
     """A page that an answer may read, or a recent frame (without id); its block once fetched."""
-
     page: Page
     id: int | None
     block: Block | None = None

@@ -12,11 +12,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from streamassist.memory.banks import TokenBank, places_of, rows_of, total, words_of
+from streamassist.memory.banks import TokenBank, total, words_of
 from streamassist.memory.base import check_setting
 from streamassist.memory.neighbours import change, components, otsu
 from streamassist.scoring import frame_means, top_slots
 from streamassist.types import VisualTokens
+from streamassist.visual import places_of, rows_of
 
 QUESTIONS = (
     "What objects are there?",

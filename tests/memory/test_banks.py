@@ -10,9 +10,10 @@ from memory.looks import chosen, frame_of, see, stream
 from memory.methods import BANKS
 from streamassist.errors import StreamAssistError
 from streamassist.memory import METHODS
-from streamassist.memory.banks import blend, cost, rows_of, shrink, stacked, total
+from streamassist.memory.banks import blend, cost, shrink, stacked, total
 from streamassist.memory.curve_stream import saliency
 from streamassist.types import VisualTokens
+from streamassist.visual import rows_of
 
 RELATIVE = {   # the method each is most like
     "curve_stream": "scene_tilling",
