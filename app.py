@@ -13,7 +13,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")   # before torch: waiting th
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
-from streamassist import memory, response
+from streamassist import memory, response, tokens
 from streamassist.clock import Clock, RealClock
 from streamassist.config import (
     KEPT_TENTHS,
@@ -47,6 +47,7 @@ def build(config: Config, clock: Clock | None = None) -> App:
     """Compose model, engine and session; raises StreamAssistError for every mistake in `config`."""
     make_method("memory", memory.in_tokens(config.memory), memory.METHODS)   # wrong before loading
     make_method("response", config.response, response.METHODS)
+    check_tokens(config)
     prepare_folders(config)
     import models
 
@@ -69,7 +70,8 @@ def compose(model: VideoLLM, reason: str, config: Config, clock: Clock) -> App:
 
     def make_engine() -> Engine:
         policy = make_method("memory", spec, memory.METHODS)
-        engine = Engine(model, policy, config.engine)
+        reducer = make_method("tokens", config.tokens, tokens.METHODS)
+        engine = Engine(model, policy, config.engine, reducer)
         folder, disk_bytes = config.kept("pages")
         if folder:   # not before: a new engine begins by forgetting
             policy.use_disk(folder, disk_bytes)
@@ -80,6 +82,17 @@ def compose(model: VideoLLM, reason: str, config: Config, clock: Clock) -> App:
         return Session(make_engine, policy, config, clock, emit)
 
     return App(model, reason, make_session, config, clock)
+
+
+def check_tokens(config: Config) -> None:
+    """Raises StreamAssistError for a token reducer that is unknown or does not fit the memory."""
+    reducer = make_method("tokens", config.tokens, tokens.METHODS)
+    if reducer.edits_cache and not memory.METHODS[config.memory.partition(":")[0]].any_slots:
+        fit = [name for name, method in memory.METHODS.items() if method.any_slots]
+        raise StreamAssistError(
+            f"--tokens {config.tokens} takes slots out of frames, which --memory {config.memory} "
+            f"does not bear; use --memory {', '.join(fit[:-1])} or {fit[-1]}."
+        )
 
 
 def prepare_folders(config: Config) -> None:
@@ -113,6 +126,10 @@ def add_model_flags(parser: argparse.ArgumentParser) -> None:
         "--memory", default=DEFAULTS.memory,
         help=f"{', '.join(memory.METHODS)}; settings follow a colon: last_n:frames=8",
     )
+    parser.add_argument(
+        "--tokens", default=DEFAULTS.tokens,
+        help=f"what is read of a frame: {', '.join(tokens.METHODS)}; settings follow a colon",
+    )
     parser.add_argument("--response", default=DEFAULTS.response, help=", ".join(response.METHODS))
     parser.add_argument(
         "--fps", type=float, default=DEFAULTS.engine.fps, help="frames a second the model sees"
@@ -131,8 +148,8 @@ def config_of(args: argparse.Namespace) -> Config:
     if args.keep == "":   # as of a variable that is not set
         raise StreamAssistError(NO_FOLDER)
     return Config(
-        model=args.model, memory=args.memory, response=args.response, quantize=args.quantize,
-        attention=args.attention, engine=EngineConfig(fps=args.fps),
+        model=args.model, memory=args.memory, response=args.response, tokens=args.tokens,
+        quantize=args.quantize, attention=args.attention, engine=EngineConfig(fps=args.fps),
         keep=args.keep or DEFAULTS.keep, keep_mb=args.keep_mb,
     )
 

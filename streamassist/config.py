@@ -80,7 +80,7 @@ class ServerConfig:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """`memory` and `response` are "name" or "name:field=value,field=value".
+    """`memory`, `response` and `tokens` are "name" or "name:field=value,field=value".
 
     keep: the folder for what outlives RAM, "" for none; keep_mb: its quota, in MB of 1e6 bytes.
     """
@@ -88,6 +88,7 @@ class Config:
     model: str = "auto"
     memory: str = "recall"
     response: str = "change_gate"
+    tokens: str = "none"
     source: str = "sample"
     quantize: str = "none"        # none | int8 | nf4 (bitsandbytes, CUDA)
     attention: str = "auto"       # auto | sdpa | flash_attention_2

@@ -14,6 +14,7 @@ import torch
 from streamassist.cache import KVCache
 from streamassist.config import EngineConfig
 from streamassist.memory.base import CONTEXT_RESERVE, MemoryPolicy, drop_oldest
+from streamassist.tokens import TokenReducer
 from streamassist.types import Frame, Role, VideoLLM, VisualTokens
 
 NO_LOGITS = torch.zeros(1)
@@ -44,19 +45,26 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """change: against the previous frame; novelty: against the frame last spoken about; p_silence:
-    the model's own word on it, where it has one; all 0..1."""
+    """change: against the previous frame; novelty: against the frame last spoken about; news: share
+    of the frame's tokens that were not dropped as known; p_silence: the model's own word on it,
+    where it has one; all 0..1."""
 
     change: float
     novelty: float
     p_silence: float | None = None
+    news: float = 1.0
 
 
 class Engine:
-    """A model, a cache and a memory policy; all state of one stream lives here."""
+    """A model, a cache, a memory policy and a token reducer; all state of one stream lives here."""
 
-    def __init__(self, model: VideoLLM, memory: MemoryPolicy, config: EngineConfig):
+    def __init__(
+        self, model: VideoLLM, memory: MemoryPolicy, config: EngineConfig,
+        tokens: TokenReducer | None = None,
+    ):
         self.model, self.memory, self.config = model, memory, config
+        self.reducer = tokens or TokenReducer()
+        self.tokens_seen = self.tokens_read = 0
         memory.attach(model)
         self.cache: KVCache = model.new_cache()
         self.turn: Turn | None = None
@@ -68,6 +76,7 @@ class Engine:
         """Forget the stream and prefill the pinned prompt."""
         self.cache.reset()
         self.memory.reset()
+        self.reducer.reset()
         self.turn = self._previous = self._spoken = None
         self._append(self.model.prompt_ids(), Role.PROMPT, 0.0)
         self.cache.pin()
@@ -80,6 +89,11 @@ class Engine:
         self.cache.wipe()
         self._previous = self._spoken = None
 
+    def figures(self) -> dict[str, dict[str, int]]:
+        """Bytes held outside of the cache by tier; visual tokens encoded, and of these read."""
+        return {"pages": self.memory.bytes(),
+                "tokens": {"seen": self.tokens_seen, "read": self.tokens_read}}
+
     def _append(
         self, ids: Sequence[int], role: Role, pts: float, cache: KVCache | None = None
     ) -> torch.Tensor:
@@ -91,7 +105,10 @@ class Engine:
 
     def observe(self, frame: Frame) -> Change:
         """Encode one frame and prefill it, also in the middle of an answer."""
-        tokens = self.model.encode([frame])[0]
+        seen = self.model.encode([frame])[0]
+        tokens = self.reducer.reduce(seen, frame.image)
+        self.tokens_seen += len(seen.embeds)
+        self.tokens_read += len(tokens.embeds)
         with self._branch_aside():
             self.memory.observe(tokens, self.cache)
             chunk = self.model.frame_chunk(tokens, self.cache.next_position)
@@ -100,9 +117,12 @@ class Engine:
             else:
                 self.model.forward(chunk, self.cache)
             p_silence = self.model.p_silence
+            left = self.reducer.after_prefill(self.cache, chunk)
+            if left is not None and self.memory.queries is not None:
+                self.memory.queries = self.memory.queries[:, :, left]
             self.memory.after_prefill(self.cache)
             self._stay_in_context()
-        return self._compare(tokens, p_silence)
+        return self._compare(seen, p_silence)
 
     def _stay_in_context(self) -> None:
         """Whatever the policy kept, the model reads no more positions than it was trained for."""
@@ -114,7 +134,8 @@ class Engine:
 
     def _compare(self, tokens: VisualTokens, p_silence: float | None) -> Change:
         now = tokens.look
-        change = Change(distance(now, self._previous), distance(now, self._spoken), p_silence)
+        change = Change(distance(now, self._previous), distance(now, self._spoken), p_silence,
+                        self.reducer.news)
         self._previous = now
         return change
 

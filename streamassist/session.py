@@ -108,7 +108,7 @@ class Session:
             frame=frame.index,
             change=change.change, novelty=change.novelty,
             motion=self._motion.update(frame.image),
-            p_silence=change.p_silence,
+            p_silence=change.p_silence, news=change.news,
             assistant_speaking=self.speaker.speaking is not None,
             pending_query=self.speaker.pending_query,
             lag_s=self.lag_s,
@@ -279,7 +279,7 @@ class Session:
             "first_word_ms": self.speaker.first_word_ms, "urge": round(self.urge, 3),
             "threshold": self.gate.threshold, "busy": self.busy,
             "extra": {"commentary": self.commentary, "archive": self.archive.figures(),
-                      "pages": self.engine.memory.bytes()},
+                      **self.engine.figures()},
         }
 
     def history(self) -> list[dict]:

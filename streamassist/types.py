@@ -334,7 +334,8 @@ class FrameSignals:
     """What a response policy may look at, after each frame (all causal).
 
     change: 0..1 against the previous frame, novelty: 0..1 against the frame last spoken about, both
-    of the model's features; motion: 0..1 of the picture's cells that changed;
+    of the model's features; motion: 0..1 of the picture's cells that changed; news: share of the
+    frame's visual tokens that the token reducer takes for new;
     p_yes: rule id -> probability, for the rules probed at this frame.
     """
 
@@ -344,6 +345,7 @@ class FrameSignals:
     novelty: float = 1.0
     motion: float = 0.0
     p_silence: float | None = None
+    news: float = 1.0
     p_yes: dict[int, float] = field(default_factory=dict)
     user_speaking: bool = False
     assistant_speaking: bool = False

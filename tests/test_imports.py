@@ -39,7 +39,7 @@ CORE = "streamassist.types streamassist.errors"
 METHODS = (
     f"{CORE} streamassist.cache streamassist.slots streamassist.pages streamassist.scoring "
     "streamassist.codec streamassist.entropy streamassist.config streamassist.positions "
-    "streamassist.visual kernels"
+    "streamassist.visual streamassist.basis kernels"
 )
 TALK = (
     f"{CORE} streamassist.clock streamassist.config streamassist.engine streamassist.response"
@@ -71,6 +71,7 @@ TABLE = {
     "streamassist.hardware": May(CORE, "torch", THREADS),
     "streamassist.slots": May(CORE, "torch", THREADS),
     "streamassist.visual": May(CORE, "torch", THREADS),
+    "streamassist.basis": May(CORE, "torch", THREADS),
     "streamassist.positions": May(f"{CORE} streamassist.slots", "torch", THREADS),
     "streamassist.cache": May(
         f"{CORE} streamassist.rope streamassist.slots kernels", "torch", THREADS

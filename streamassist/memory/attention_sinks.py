@@ -4,6 +4,7 @@ StreamingLLM, arXiv 2309.17453, section 3.2. For video (our inference): the pinn
 first frames are the sink, and whole frames leave, never parts of one.
 """
 from dataclasses import dataclass
+from typing import ClassVar
 
 from streamassist.cache import KVCache
 from streamassist.memory.base import (
@@ -18,6 +19,7 @@ from streamassist.memory.base import (
 
 @dataclass
 class AttentionSinks(MemoryPolicy):
+    any_slots: ClassVar[bool] = True
     sink_frames: int = 1
     budget: int = 512   # tokens, the sink included, the prompt not
 

@@ -22,6 +22,7 @@ class MemoryPolicy:
     """
 
     frame_queries: ClassVar[bool] = False
+    any_slots: ClassVar[bool] = False   # a frame may lose slots to others (a token reducer)
     queries: ClassVar[Tensor | None] = None
     model: ClassVar[VideoLLM | None] = None
     fault: ClassVar[str] = ""   # the last trouble with a disk, for the user

@@ -9,15 +9,11 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
+from streamassist.basis import RunningBasis
 from streamassist.memory.banks import TokenBank, total
 from streamassist.memory.base import check_setting
 from streamassist.types import VisualTokens
 from streamassist.visual import places_of, rows_of
-
-DECAY = 0.9        # of the energies of the basis, and of the usual score
-GAIN = 8           # directions a frame may add
-FAINT = 1e-4       # of the strongest energy in a frame: below is rounding
-FLOOR = 1e-3       # of the tokens' norm: a usual score is never less
 
 
 @dataclass(slots=True)
@@ -41,9 +37,7 @@ class CausalMem(TokenBank):
     rank: int = 256
     share: float = 0.25
     _held: list[Held] = field(default_factory=list, init=False, repr=False)
-    _basis: Tensor | None = field(default=None, init=False, repr=False)    # (k, D)
-    _energy: Tensor | None = field(default=None, init=False, repr=False)   # (k,)
-    _usual: float | None = field(default=None, init=False, repr=False)
+    _basis: RunningBasis | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -51,7 +45,8 @@ class CausalMem(TokenBank):
         check_setting(self, "share", 0, 1)
 
     def take(self, tokens: VisualTokens, look: Tensor) -> None:
-        self._held.append(Held(tokens, self._novelty(tokens.embeds.float()).cpu()))
+        self._basis = self._basis or RunningBasis(self.rank)
+        self._held.append(Held(tokens, self._basis.novelty(tokens.embeds.float()).cpu()))
         for i, held in enumerate(self._held[:-1]):
             if held.ground < 0 and len(held.score) > 1 and self._excess() > 0:
                 self._held[i] = fold(held, ~best(held.score, self.share))
@@ -60,35 +55,6 @@ class CausalMem(TokenBank):
 
     def _excess(self) -> int:
         return total([held.tokens for held in self._held]) - self.budget
-
-    # ------------------------------------------------------------ scores
-
-    def _novelty(self, rows: Tensor) -> Tensor:
-        """(N, D) -> (N,): what the basis leaves of each token, against what it usually leaves."""
-        if self._basis is None or self._basis.shape[1] != rows.shape[1]:
-            self._basis, self._energy = rows.new_zeros(0, rows.shape[1]), rows.new_zeros(0)
-        along = rows @ self._basis.T
-        rest = rows - along @ self._basis
-        rest = rest - (rest @ self._basis.T) @ self._basis   # once more, against rounding
-        score, floor = rest.norm(dim=1), FLOOR * float(rows.norm(dim=1).mean())
-        mean = float(score.mean())
-        usual = max(mean if self._usual is None else self._usual, floor, torch.finfo().tiny)
-        self._usual = DECAY * usual + (1 - DECAY) * mean
-        self._learn(along, rest)
-        return score / usual
-
-    def _learn(self, along: Tensor, rest: Tensor) -> None:
-        """Energies of known directions, and the strongest new ones of the rest (N, D)."""
-        power, mix = torch.linalg.eigh(rest @ rest.T)   # ascending
-        known = DECAY * self._energy + along.pow(2).sum(0)
-        strongest = max(float(power[-1]), float(known.max()) if len(known) else 0.0)
-        power, mix = power[-GAIN:], mix[:, -GAIN:]
-        real = power > max(FAINT**2 * strongest, torch.finfo().tiny)
-        power, mix = power[real], mix[:, real]
-        found = (rest.T @ mix / power.sqrt()).T
-        energy = torch.cat((known, power))
-        keep = energy.topk(min(self.rank, len(energy))).indices
-        self._basis, self._energy = torch.cat((self._basis, found))[keep], energy[keep]
 
     # ------------------------------------------------------------ forgetting
 

@@ -3,6 +3,7 @@
 The reference that every other policy is compared with on short streams.
 """
 from dataclasses import dataclass
+from typing import ClassVar
 
 from streamassist.cache import KVCache
 from streamassist.memory.base import MAX_TOKENS, MemoryPolicy, check_setting, drop_oldest
@@ -10,6 +11,7 @@ from streamassist.memory.base import MAX_TOKENS, MemoryPolicy, check_setting, dr
 
 @dataclass
 class Full(MemoryPolicy):
+    any_slots: ClassVar[bool] = True
     max_tokens: int = 32768   # about 2.2 GB with nano in float32
 
     def __post_init__(self) -> None:

@@ -4,6 +4,7 @@ SimpleStream, arXiv 2604.02317. Unlike the paper, the frames are not prefilled a
 question: their keys stay in the cache and only close up.
 """
 from dataclasses import dataclass
+from typing import ClassVar
 
 from streamassist.cache import KVCache
 from streamassist.memory.base import MemoryPolicy, check_setting, drop_frames
@@ -13,6 +14,7 @@ MAX_FRAMES = 10_000
 
 @dataclass
 class LastN(MemoryPolicy):
+    any_slots: ClassVar[bool] = True
     frames: int = 4
 
     def __post_init__(self) -> None:

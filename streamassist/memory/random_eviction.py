@@ -5,6 +5,7 @@ it arrives, and those with the lowest leave. Seeded by the frame, so a replay fo
 """
 import random
 from dataclasses import dataclass
+from typing import ClassVar
 
 from streamassist.cache import KVCache
 from streamassist.memory.base import (
@@ -18,6 +19,7 @@ from streamassist.memory.base import (
 
 @dataclass
 class RandomEviction(MemoryPolicy):
+    any_slots: ClassVar[bool] = True
     budget: int = 512   # tokens
     seed: int = 0
 

@@ -18,6 +18,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -63,6 +64,7 @@ class Candidate:
 
 @dataclass
 class Recall(MemoryPolicy):
+    any_slots: ClassVar[bool] = True
     budget: int = 512        # tokens an answer reads, the prompt and the question not counted
     recent: int = 16         # frames
     beside: int = 4          # newest frames that are read beside pages
@@ -182,7 +184,9 @@ class Recall(MemoryPolicy):
             return cache
         self._tell(best)
         blocks = sorted((at for at, _ in best), key=lambda at: at.page.first)
-        return with_pages(cache, [at.block for at in (*blocks, *newest)])
+        answer = cache.opening()
+        answer.insert(joined([at.block for at in (*blocks, *newest)]))
+        return answer
 
     def _tell(self, best: Sequence[tuple[Candidate, float]]) -> None:
         self._found = [(at.page.frames[0], score) for at, score in best]
@@ -291,10 +295,3 @@ class Recall(MemoryPolicy):
 
     def evidence(self) -> list[tuple[int, float]]:
         return self._found
-
-
-def with_pages(cache: KVCache, blocks: Sequence[Block]) -> KVCache:
-    """A cache of its own: the prompt and these blocks, oldest first."""
-    answer = cache.opening()
-    answer.insert(joined(blocks))
-    return answer

@@ -4,6 +4,7 @@ Frames at multiples of a stride are kept, and the stride doubles whenever the bu
 the spacing is even at any time; the first and the newest frame always stay. No paper.
 """
 from dataclasses import dataclass
+from typing import ClassVar
 
 from streamassist.cache import KVCache
 from streamassist.memory.base import (
@@ -17,6 +18,7 @@ from streamassist.memory.base import (
 
 @dataclass
 class Uniform(MemoryPolicy):
+    any_slots: ClassVar[bool] = True
     budget: int = 512   # tokens
 
     def __post_init__(self) -> None:

@@ -112,8 +112,9 @@ def test_causal_mem_by_hand():
 def test_the_basis_stays_orthonormal_and_within_its_rank():
     draw = torch.Generator().manual_seed(1)
     policy = causal([torch.randn(4, 8, generator=draw) for _ in range(50)], rank=3)
-    assert policy._basis.shape == (3, 8)
-    torch.testing.assert_close(policy._basis @ policy._basis.T, torch.eye(3), atol=1e-4, rtol=0)
+    vectors = policy._basis.vectors
+    assert vectors.shape == (3, 8)
+    torch.testing.assert_close(vectors @ vectors.T, torch.eye(3), atol=1e-4, rtol=0)
 
 
 def test_what_was_new_outlives_what_was_seen_often():

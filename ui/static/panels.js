@@ -8,7 +8,7 @@ const TILES = [
   { name: "Used", pick: (s) => s.used_fps, text: (s) => `${s.used_fps.toFixed(1)} fps`, help: "pictures a second the model looks at" },
   { name: "Lag", pick: (s) => s.lag_s, text: (s) => `${s.lag_s.toFixed(1)} s`, help: "age of the newest picture the model has seen" },
   { name: "First word", pick: (s) => s.first_word_ms, text: (s) => s.first_word_ms == null ? "none yet" : `${Math.round(s.first_word_ms)} ms`, help: "from the question to the first word of the last answer" },
-  { name: "Memory", pick: (s) => s.cache_tokens, text: (s) => count(s.cache_tokens), also: (s) => `tokens, ${bytes(s.cache_bytes)}${beside(s)}`, help: "tokens held in memory and their size; what is kept beside them, to look back" },
+  { name: "Memory", pick: (s) => s.cache_tokens, text: (s) => count(s.cache_tokens), also: (s) => `tokens, ${bytes(s.cache_bytes)}${beside(s)}${share(s)}`, help: "tokens held in memory and their size; what is kept beside them, to look back" },
   { name: "Dropped", pick: (s, last) => s.frames_dropped - (last?.frames_dropped ?? s.frames_dropped), text: (s) => count(s.frames_dropped), help: "pictures thrown away because the model was busy" },
 ];
 
@@ -17,6 +17,12 @@ function beside(line) {
   const { gpu = 0, ram = 0, disk = 0 } = line.extra?.pages ?? {};
   const parts = [gpu + ram && bytes(gpu + ram), disk && `${bytes(disk)} on disk`].filter(Boolean);
   return parts.length ? ` + ${parts.join(", ")}` : "";
+}
+
+// How much of the pictures is read, where a token reducer leaves some of it out.
+function share(line) {
+  const { seen = 0, read = 0 } = line.extra?.tokens ?? {};
+  return read < seen ? `, ${Math.round(100 * read / seen)} % of tokens read` : "";
 }
 
 export class Stats {
