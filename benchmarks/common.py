@@ -140,6 +140,17 @@ def parser_of(doc: str) -> argparse.ArgumentParser:
     return parser
 
 
+def specs_of(text: str) -> list[str]:
+    """"a,b:x=1,y=2,c" -> ["a", "b:x=1,y=2", "c"]: methods with their settings."""
+    specs: list[str] = []
+    for part in filter(None, text.split(",")):
+        if "=" in part and ":" not in part and specs:
+            specs[-1] += f",{part}"
+        else:
+            specs.append(part)
+    return specs
+
+
 def start(args: argparse.Namespace, sheet: Sheet, **settings: Any) -> App:
     """The model, loaded, with the default configuration but for `settings`."""
     app = build(Config(model=args.model, **settings))

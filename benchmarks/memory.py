@@ -24,7 +24,7 @@ import numpy as np
 import torch
 
 from benchmarks import needle_table
-from benchmarks.common import Outcome, Sheet, main, parser_of, start
+from benchmarks.common import Outcome, Sheet, main, parser_of, specs_of, start
 from benchmarks.looks import Looks, Watching
 from benchmarks.needles import Ask, Stream, build_streams, load_material, read_photos
 from models.probing import yes_to_question
@@ -156,13 +156,8 @@ def policies_of(text: str) -> list[str]:
     """"a,b:x=1,y=2,c" -> ["a", "b:x=1,y=2", "c"]; "all" but for what has no budget; the control
     comes first."""
     specs: list[str] = []
-    for part in filter(None, text.split(",")):
-        if "=" in part and ":" not in part and specs:
-            specs[-1] += f",{part}"
-        elif part == "all":
-            specs += [name for name in METHODS if name != UNBOUNDED]
-        else:
-            specs.append(part)
+    for spec in specs_of(text):
+        specs += [n for n in METHODS if n != UNBOUNDED] if spec == "all" else [spec]
     return list(dict.fromkeys([CONTROL, *specs]))
 
 
