@@ -87,7 +87,7 @@ TABLE = {
         "torch safetensors numpy",
     ),
     "streamassist.memory": May(f"{METHODS} streamassist.memory", "torch", THREADS),
-    "streamassist.tokens": May(f"{METHODS} streamassist.tokens", "torch", THREADS),
+    "streamassist.tokens": May(f"{METHODS} streamassist.tokens", "torch numpy", THREADS),
     "streamassist.response": May(f"{METHODS} streamassist.response", "torch", THREADS),
     "streamassist.engine": May(
         f"{METHODS} streamassist.memory streamassist.tokens streamassist.response "
