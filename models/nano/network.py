@@ -54,9 +54,20 @@ class LoRALinear(nn.Module):
         self.register_buffer("weight", frozen.weight.detach(), persistent=False)
         self.lora_a = nn.Parameter(torch.randn(rank, fan_in) / math.sqrt(fan_in))
         self.lora_b = nn.Parameter(torch.zeros(frozen.out_features, rank))
+        self.merged: Tensor | None = None
+
+    def merge(self, on: bool) -> None:
+        """Keep the corrected weight at hand, for many passes without learning; or drop it."""
+        self.merged = None
+        if on:
+            with torch.no_grad():
+                correction = LORA_SCALE * self.lora_b @ self.lora_a
+                self.merged = (self.weight.float() + correction).to(self.weight.dtype)
 
     def forward(self, x: Tensor) -> Tensor:
         low = x.to(self.weight.dtype)
+        if self.merged is not None:
+            return F.linear(low, self.merged).to(x.dtype)
         down = F.linear(low, self.lora_a.to(low.dtype))
         out, up = F.linear(low, self.weight), self.lora_b.to(low.dtype).T
         out.flatten(0, -2).addmm_(down.flatten(0, -2), up, alpha=LORA_SCALE)  # saves two copies

@@ -6,16 +6,19 @@ ones, and made more or less likely by how far it is above or below the mean of t
 those of training; a word's weight is counted over them as well.
 """
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from models.nano import prompts
 from models.nano.batches import Batches
-from models.nano.network import NUM_TOKENS
+from models.nano.network import NUM_TOKENS, LoRALinear
 from models.nano.scores import CiderD
 from models.nano.tree import Tree
+from streamassist.hardware import fast_dtype
 
 PICTURES, DRAWS = 16, 5   # of a step; captions of each
 MAX_TOKENS = 24
@@ -36,7 +39,10 @@ class Rewards:
         places = rng.sample(range(len(self.human)), min(PICTURES, len(self.human)))
         frames = torch.stack([self.batches.view(self.human[p], rng) for p in places])
         question = self.batches.encode(rng.choice(prompts.DESCRIBE_VARIANTS) + prompts.CLOSE)
-        drawn = sample(model, frames, self.batches.open, question, self.batches.silence[0], step)
+        with merged(model):
+            drawn = sample(
+                model, frames, self.batches.open, question, self.batches.silence[0], step
+            )
         scores = torch.stack([
             torch.from_numpy(self.scorer.score_one(p, [self._text(ids) for ids in group]))
             for p, group in zip(places, drawn, strict=True)
@@ -62,6 +68,19 @@ class Rewards:
             tree.add(ids, node, 1.0)
             tree.learn[first:] = [(at, target, weight) for at, target, _ in tree.learn[first:]]
         return tree
+
+
+@contextmanager
+def merged(model: torch.nn.Module) -> Iterator[None]:
+    """LoRA is part of the weights meanwhile: a third less work a token."""
+    layers = [layer for layer in model.modules() if isinstance(layer, LoRALinear)]
+    for layer in layers:
+        layer.merge(True)
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.merge(False)
 
 
 def advantages(scores: Tensor) -> Tensor:
@@ -90,24 +109,31 @@ def sample(
                      use_cache=True)
     cache, hidden = out.past_key_values, out.last_hidden_state[:, -1]
     cache.batch_repeat_interleave(DRAWS)
-    hidden = hidden.repeat_interleave(DRAWS, 0)
-    drawn = torch.full((count * DRAWS, 0), stop, device=model.device)
-    ended = torch.zeros(count * DRAWS, dtype=torch.bool, device=model.device)
+    hidden, head = hidden.repeat_interleave(DRAWS, 0), text.lm_head.weight
+    head = head.to(fast_dtype(head.device))
+    said: list[list[int]] = [[] for _ in range(count * DRAWS)]
+    going = torch.arange(len(said))   # which captions are not yet at their end
     for _ in range(MAX_TOKENS):
-        chance = text.lm_head(hidden).float().softmax(-1)
-        token = torch.multinomial(chance, 1, generator=dice)
-        token[ended] = stop
-        drawn, ended = torch.cat([drawn, token], 1), ended | (token[:, 0] == stop)
-        if ended.all():
+        logits = F.linear(hidden.to(head.dtype), head).float()
+        token = draw(logits.softmax(-1), dice)
+        for row, drawn in zip(going.tolist(), token[:, 0].tolist(), strict=True):
+            said[row].append(drawn)
+        on = (token[:, 0] != stop).nonzero()[:, 0]
+        if not len(on):
             break
+        if len(on) < len(going):
+            cache.batch_select_indices(on)
+            going, token = going[on.cpu()], token[on]
         size += 1
-        seen = torch.ones(len(drawn), 1, 1, size, dtype=torch.bool, device=model.device)
+        seen = torch.ones(len(on), 1, 1, size, dtype=torch.bool, device=model.device)
         out = text.model(input_ids=token, attention_mask=seen, past_key_values=cache,
                          use_cache=True)
         hidden = out.last_hidden_state[:, -1]
-    rows = [_to_end(ids, stop) for ids in drawn.tolist()]
-    return [rows[i : i + DRAWS] for i in range(0, len(rows), DRAWS)]
+    return [said[i : i + DRAWS] for i in range(0, len(said), DRAWS)]
 
 
-def _to_end(ids: list[int], stop: int) -> list[int]:
-    return ids[: ids.index(stop) + 1] if stop in ids else ids
+def draw(chance: Tensor, dice: torch.Generator) -> Tensor:
+    """(R, V) chances -> (R, 1) one token of each row; multinomial takes four times as long."""
+    rising = chance.cumsum(-1)
+    point = torch.rand(len(chance), 1, generator=dice, device=chance.device) * rising[:, -1:]
+    return torch.searchsorted(rising, point).clamp_max(chance.shape[1] - 1)

@@ -38,7 +38,7 @@ from streamassist.hardware import fast_dtype
 LR_PROJECTOR, LR_LORA = 5e-4, 7e-4
 WORD_EPOCHS, WORD_DROPOUT, DROPOUT = 3, 0.3, 0.3
 NEWS_WEIGHT = 0.1                 # of the flag's loss
-REWARD_FROM, REWARD_RATE = 0.5, 0.12   # of the training time; of the learning rates
+REWARD_FROM, REWARD_RATE = 0.5, 0.3   # of the training time; of the learning rates
 REWARD_BATCH = 8                  # trees of other questions beside the rewarded captions
 RESTART = 0.5                     # of the learning rates, when trained tensors are gone on from
 CHECKPOINT_EVERY_S = 180

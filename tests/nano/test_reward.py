@@ -7,7 +7,7 @@ import torch
 
 from models.nano import reward, train
 from models.nano.backbone import FEATURE_DIM
-from models.nano.network import NUM_TOKENS
+from models.nano.network import NUM_TOKENS, LoRALinear
 from tests.nano.test_batches import made
 from tests.nano.test_train import folder
 
@@ -32,8 +32,7 @@ def alone(model, frame, ids: list[int]) -> torch.Tensor:
 def test_captions_are_drawn_from_what_the_model_says(model, monkeypatch):
     """With the dice taken out, what is drawn is what reading everything at once makes likeliest."""
     frames = torch.randn(3, NUM_TOKENS, FEATURE_DIM)
-    monkeypatch.setattr(torch, "multinomial",
-                        lambda chance, n, generator: chance.argmax(-1, keepdim=True))
+    monkeypatch.setattr(reward, "draw", lambda chance, dice: chance.argmax(-1, keepdim=True))
     drawn = reward.sample(model, frames, [5, 6], [8, 9], stop=3, seed=0)
     assert [len(group) for group in drawn] == [reward.DRAWS] * 3
     for frame, group in zip(frames, drawn, strict=True):
@@ -43,6 +42,28 @@ def test_captions_are_drawn_from_what_the_model_says(model, monkeypatch):
                 assert int(alone(model, frame, ids).argmax()) == token
                 ids.append(token)
         assert all(other == group[0] for other in group)
+
+
+def test_tokens_are_drawn_as_often_as_they_are_likely():
+    chance = torch.tensor([[0.5, 0.0, 0.3, 0.2]]).repeat(20_000, 1)
+    drawn = reward.draw(chance, torch.Generator().manual_seed(0))[:, 0]
+    shares = (torch.bincount(drawn, minlength=4) / len(drawn)).tolist()
+    assert shares == pytest.approx([0.5, 0.0, 0.3, 0.2], abs=0.02)
+
+
+def test_merged_weights_give_the_same_and_are_gone_afterwards(model):
+    frame = torch.randn(NUM_TOKENS, FEATURE_DIM)
+    with torch.no_grad():
+        for layer in model.modules():
+            if isinstance(layer, LoRALinear):
+                layer.lora_b.normal_(std=0.05)
+        plain = alone(model, frame, [5, 6, 8])
+        with reward.merged(model):
+            torch.testing.assert_close(alone(model, frame, [5, 6, 8]), plain, atol=1e-4, rtol=0)
+            model.text.model.layers[0].mlp.up_proj.lora_b.zero_()
+            assert not torch.equal(model.text.model.layers[0].mlp.up_proj.merged,
+                                   model.text.model.layers[0].mlp.up_proj.weight)
+    assert all(layer.merged is None for layer in model.modules() if isinstance(layer, LoRALinear))
 
 
 def test_a_drawn_caption_ends_with_its_first_end(model):

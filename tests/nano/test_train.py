@@ -4,7 +4,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from models.nano import adapter, train
+from models.nano import adapter, reward, train
 from models.nano.backbone import FEATURE_DIM, INPUT_SIZE
 from models.nano.data import FeatureStore
 from models.nano.network import MOST_FRAMES, NUM_TOKENS
@@ -23,7 +23,8 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.setattr(train, "text_model_dir", lambda: text)
     monkeypatch.setattr(train, "load_pictures", lambda: PICTURES)
     monkeypatch.setattr(train, "features_folder", lambda: tmp_path / "features")
-    monkeypatch.setattr(train, "fast_dtype", lambda device: torch.float32)
+    for module in (train, reward):
+        monkeypatch.setattr(module, "fast_dtype", lambda device: torch.float32)
     monkeypatch.setattr(train.Trainer, "_name_words", lambda self: None)   # see test_words
     monkeypatch.setattr(train, "LR_PROJECTOR", 3e-3)
     monkeypatch.setattr(train, "LR_LORA", 3e-3)
