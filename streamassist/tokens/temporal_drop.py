@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from kernels.token_similarity import token_similarity
 from streamassist.config import one_of
 from streamassist.tokens.base import TokenReducer, check_setting, count_of, highest
 from streamassist.types import VisualTokens
@@ -27,6 +28,7 @@ class TemporalDrop(TokenReducer):
     threshold: float = 0.5   # of the distance; 0 drops nothing
     share: float = 0.0       # of each frame kept, in place of the threshold; 0: by threshold
     refresh: int = 30        # frames; 0: never
+    reach: int = 0           # cells aside that a token may have moved (by feature; our addition)
     _before: Tensor | None = field(default=None, init=False, repr=False)   # rows or picture
     _since: int = field(default=0, init=False, repr=False)                 # the last whole frame
 
@@ -35,6 +37,7 @@ class TemporalDrop(TokenReducer):
         check_setting(self, "threshold", 0, 2)
         check_setting(self, "share", 0, 1)
         check_setting(self, "refresh", 0, 1_000_000)
+        check_setting(self, "reach", 0, 100)
 
     def reduce(self, tokens: VisualTokens, image: np.ndarray) -> VisualTokens:
         distance = self._distance(tokens, image)
@@ -58,7 +61,7 @@ class TemporalDrop(TokenReducer):
         if before is None or before.shape != now.shape:
             return None
         if self.by == "feature":
-            return (1 - F.cosine_similarity(now, before, dim=-1)).clamp_min(0)
+            return (1 - token_similarity(now, before, *tokens.grid[1:], self.reach)).clamp_min(0)
         apart = (now.float() - before.float()).abs().mean(-1)[None, None] / 255
         cells = F.adaptive_avg_pool2d(apart, tokens.grid[1:]).flatten()
         return cells.repeat(tokens.grid[0]).to(tokens.embeds.device)

