@@ -1,9 +1,9 @@
 """gather_rotate: take the kept keys and turn them to where they stand now, in one pass.
 
 raw: (R, T, D) keys before rotary embedding, a row for each layer and head; index: (G, K) int64
-places that are kept; cos, sin: (G, K, D) float32 of their new positions; row r uses group r * G // R, so that
-G = 1 is one choice for all layers and G = L one for each. Returns kept raw and rotated keys, both
-(R, K, D) in raw's type; the turn is made in float32, halves of D paired.
+places that are kept; cos, sin: (G, K, D) float32 of their new positions; row r uses group
+r * G // R, so that G = 1 is one choice for all layers and G = L one for each. Returns kept raw and
+rotated keys, both (R, K, D) in raw's type; the turn is made in float32, halves of D paired.
 """
 import torch
 from torch import Tensor

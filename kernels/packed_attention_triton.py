@@ -14,6 +14,15 @@ MOST_PARTS = 32
 
 
 @triton.jit
+def _codes(p_codes, o_t, i_c, i_j, J: tl.constexpr, BITS: tl.constexpr):
+    """The numbers in the words of these tokens: [G, 4, BJ] float32."""
+    words = tl.load(p_codes + o_t[:, None] * J + i_j[None], mask=i_j[None] < J, other=0)
+    return ((words.to(tl.int32)[:, None, :] >> (i_c * BITS)[None, :, None]) & 2**BITS - 1).to(
+        tl.float32
+    )
+
+
+@triton.jit
 def _attend(
     p_q, p_kc, p_ks, p_kl, p_vc, p_vs, p_vl, p_o, p_lse, scale, T, heads_each, groups_each, PARTS,
     G: tl.constexpr, D: tl.constexpr, BJ: tl.constexpr, BITS: tl.constexpr,
@@ -21,51 +30,29 @@ def _attend(
     head, part = tl.program_id(0), tl.program_id(1)
     row = (head // heads_each).to(tl.int64)
     J: tl.constexpr = D // 4
-    MASK: tl.constexpr = 2**BITS - 1
-    i_t, i_j = tl.arange(0, G), tl.arange(0, BJ)
-    m_j = i_j < J
-    o_q = p_q + head.to(tl.int64) * D + i_j
-    q_0 = tl.load(o_q, mask=m_j, other=0.0).to(tl.float32) * scale                      # [BJ]
-    q_1 = tl.load(o_q + J, mask=m_j, other=0.0).to(tl.float32) * scale
-    q_2 = tl.load(o_q + 2 * J, mask=m_j, other=0.0).to(tl.float32) * scale
-    q_3 = tl.load(o_q + 3 * J, mask=m_j, other=0.0).to(tl.float32) * scale
+    i_t, i_c, i_j = tl.arange(0, G), tl.arange(0, 4), tl.arange(0, BJ)
+    m_j = i_j[None] < J
+    i_d = i_c[:, None] * J + i_j[None]                                                  # [4, BJ]
+    b_q = tl.load(p_q + head.to(tl.int64) * D + i_d, mask=m_j, other=0.0).to(tl.float32) * scale
     top, total = float("-inf"), 0.0
-    a_0, a_1 = tl.zeros((BJ,), tl.float32), tl.zeros((BJ,), tl.float32)
-    a_2, a_3 = tl.zeros((BJ,), tl.float32), tl.zeros((BJ,), tl.float32)
+    b_o = tl.zeros((4, BJ), tl.float32)
     for group in range(part * groups_each, tl.minimum((part + 1) * groups_each, T // G)):
         o_t = row * T + group * G + i_t                                                 # [G]
-        words = tl.load(p_kc + o_t[:, None] * J + i_j[None], mask=m_j[None], other=0).to(tl.int32)
-        o_s = (row * (T // G) + group) * D + i_j
-        scores = tl.zeros((G,), tl.float32)
-        for quarter in tl.static_range(4):
-            q = q_0 if quarter == 0 else q_1 if quarter == 1 else q_2 if quarter == 2 else q_3
-            step = tl.load(p_ks + o_s + quarter * J, mask=m_j, other=0.0).to(tl.float32)
-            low = tl.load(p_kl + o_s + quarter * J, mask=m_j, other=0.0).to(tl.float32)
-            code = ((words >> (quarter * BITS)) & MASK).to(tl.float32)                  # [G, BJ]
-            scores += tl.sum(code * (q * step)[None], 1) + tl.sum(q * low)
-        new_top = tl.maximum(top, tl.max(scores))
-        shrink, p = tl.exp(top - new_top), tl.exp(scores - new_top)                     # [G]
+        o_s = (row * (T // G) + group) * D + i_d
+        step = tl.load(p_ks + o_s, mask=m_j, other=0.0).to(tl.float32)                  # [4, BJ]
+        low = tl.load(p_kl + o_s, mask=m_j, other=0.0).to(tl.float32)
+        code = _codes(p_kc, o_t, i_c, i_j, J, BITS)                                     # [G, 4, BJ]
+        score = tl.sum(tl.sum(code * (b_q * step)[None], 2), 1) + tl.sum(b_q * low)     # [G]
+        new_top = tl.maximum(top, tl.max(score))
+        shrink, p = tl.exp(top - new_top), tl.exp(score - new_top)
         total, top = total * shrink + tl.sum(p), new_top
-        words = tl.load(p_vc + o_t[:, None] * J + i_j[None], mask=m_j[None], other=0).to(tl.int32)
-        for quarter in tl.static_range(4):
-            step = tl.load(p_vs + o_t * 4 + quarter).to(tl.float32)                     # [G]
-            low = tl.load(p_vl + o_t * 4 + quarter).to(tl.float32)
-            code = ((words >> (quarter * BITS)) & MASK).to(tl.float32)
-            gain = tl.sum((p * step)[:, None] * code, 0) + tl.sum(p * low)              # [BJ]
-            if quarter == 0:
-                a_0 = a_0 * shrink + gain
-            elif quarter == 1:
-                a_1 = a_1 * shrink + gain
-            elif quarter == 2:
-                a_2 = a_2 * shrink + gain
-            else:
-                a_3 = a_3 * shrink + gain
-    o_out = (head.to(tl.int64) * PARTS + part)
-    p_out = p_o + o_out * D + i_j
-    tl.store(p_out, a_0 / total, mask=m_j)
-    tl.store(p_out + J, a_1 / total, mask=m_j)
-    tl.store(p_out + 2 * J, a_2 / total, mask=m_j)
-    tl.store(p_out + 3 * J, a_3 / total, mask=m_j)
+        o_s = o_t[:, None] * 4 + i_c[None]                                              # [G, 4]
+        weight = p[:, None] * tl.load(p_vs + o_s).to(tl.float32)
+        floor = tl.sum(p[:, None] * tl.load(p_vl + o_s).to(tl.float32), 0)              # [4]
+        code = _codes(p_vc, o_t, i_c, i_j, J, BITS)
+        b_o = b_o * shrink + tl.sum(weight[:, :, None] * code, 0) + floor[:, None]
+    o_out = head.to(tl.int64) * PARTS + part
+    tl.store(p_o + o_out * D + i_d, b_o / total, mask=m_j)
     tl.store(p_lse + o_out, top + tl.log(total))
 
 
