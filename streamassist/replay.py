@@ -14,6 +14,7 @@ from streamassist.clock import Clock
 from streamassist.config import Config
 from streamassist.errors import StreamAssistError
 from streamassist.frames import RawFrame
+from streamassist.ingest import ahead, frames_in_parts
 from streamassist.session import Session
 from streamassist.types import (
     AddRule,
@@ -73,7 +74,8 @@ def replay(
     events: list[Event] = []
     session = make_session(events.append)
     waiting, t, stats_due, seen = list(plan.commands), 0.0, STATS_EVERY_S, 0
-    for seen, (image, pts) in enumerate(video.frames(config.engine.fps), 1):
+    shots = ahead(frames_in_parts(video, config.engine.fps))
+    for seen, (image, pts) in enumerate(shots, 1):
         while waiting and waiting[0][0] < pts:
             t = max(t, waiting[0][0])
             _submit(session, waiting.pop(0)[1], t)

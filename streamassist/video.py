@@ -14,6 +14,7 @@ from streamassist.errors import StreamAssistError
 
 MAX_SIDE = 640        # pixels
 GRID_SLACK_S = 1e-6
+INDEXED = ("mov", "matroska")   # containers in which a key frame is found for sure
 # Containers that are one file: playlists (hls, concat, dash) would open other files or addresses.
 FORMATS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,mpegvideo,mpegtsraw,vob,h264,hevc,m4v,"
@@ -78,8 +79,10 @@ class VideoFile:
             self.duration_s = container.duration / av.time_base if container.duration else None
             self.fps = float(stream.average_rate or stream.guessed_rate or 25)
             self._stretch = pixel_shape(stream)
-            if next(self._decode(container, stream), None) is None:
+            first = next(self._decode(container, stream), None)
+            if first is None:
                 raise self._corrupt()
+            self._first_s = first.time or 0.0   # need not be 0
         self.damaged = 0
 
     def __iter__(self) -> Iterator[tuple[np.ndarray, float]]:
@@ -100,6 +103,38 @@ class VideoFile:
                 yield image, tick / fps
                 tick += 1
             shown, image = frame, None
+
+    def key_times(self) -> list[float]:
+        """Seconds of the frames that can be decoded without others, the first one's 0; empty where
+        the file has no index to find them by, or not a time for every packet."""
+        keys: list[float] = []
+        with self._open() as (container, stream):
+            if not container.format.name.startswith(INDEXED):
+                return keys
+            try:
+                for packet in container.demux(stream):
+                    if not packet.size:
+                        continue
+                    if packet.pts is None:
+                        return []
+                    if packet.is_keyframe:
+                        keys.append(float(packet.pts * packet.time_base) - self._first_s)
+            except (av.error.FFmpegError, OSError):
+                return []
+        return sorted(keys)
+
+    def frames_between(
+        self, fps: float, start: float, end: float | None
+    ) -> Iterator[tuple[np.ndarray, float]]:
+        """What `frames` gives of the time from a key frame up to, not including, `end`."""
+        shown, tick = None, math.ceil((start - GRID_SLACK_S) * fps)
+        for t, frame in self._timed(False, start):
+            while shown is not None and tick / fps < t - GRID_SLACK_S:
+                if end is not None and tick / fps >= end - GRID_SLACK_S:
+                    return
+                yield upright(shown, self._stretch), tick / fps
+                tick += 1
+            shown = frame
 
     @contextmanager
     def _open(self) -> Iterator[tuple[av.container.InputContainer, av.VideoStream]]:
@@ -133,15 +168,24 @@ class VideoFile:
         if self.damaged == 1:
             log.warning("%s is damaged in places; those are skipped", self.path)
 
-    def _timed(self, loop: bool) -> Iterator[tuple[float, av.VideoFrame | None]]:
-        """(seconds, frame), time never running back; (end, None) behind the last one."""
+    def _timed(
+        self, loop: bool, since: float = 0.0
+    ) -> Iterator[tuple[float, av.VideoFrame | None]]:
+        """(seconds, frame), time never running back; (end, None) behind the last one. since: the
+        time of a key frame to begin with."""
         start = 0.0
         while True:
             with self._open() as (container, stream):
                 t, first = start, None
+                if since:
+                    first = self._first_s
+                    offset = round((first + since) / stream.time_base)
+                    container.seek(offset, stream=stream, backward=True)
                 for index, frame in enumerate(self._decode(container, stream)):
                     own = index / self.fps if frame.time is None else frame.time
                     first = own if first is None else first
+                    if since and own - first < since - GRID_SLACK_S:
+                        continue
                     t = max(t, start + own - first)
                     yield t, frame
             if first is None:

@@ -62,6 +62,7 @@ TABLE = {
     "streamassist.config": May(CORE),
     "streamassist.frames": May(CORE, "numpy PIL"),
     "streamassist.video": May(CORE, "numpy av"),
+    "streamassist.ingest": May(f"{CORE} streamassist.video", "numpy"),
     "streamassist.sample": May("streamassist.errors streamassist.paths"),
     "streamassist.sources": May(
         f"{CORE} streamassist.clock streamassist.frames streamassist.sample streamassist.video",
@@ -101,7 +102,7 @@ TABLE = {
         "", THREADS,
     ),
     "streamassist.worker": May(LIVE),
-    "streamassist.replay": May(f"{LIVE} streamassist.worker"),
+    "streamassist.replay": May(f"{LIVE} streamassist.ingest streamassist.worker"),
     "streamassist.live": May(f"{LIVE} streamassist.sources streamassist.worker"),
     "streamassist.doctor": May("*", "*"),
     "streamassist.__main__": May("*", "*"),
