@@ -1,14 +1,14 @@
 """Files faster than they play: decoding ahead of the model, several parts of a file at a time.
 
-QuickDecoder (QuickVideo, arXiv 2505.16175): a file is split at its key frames, the parts are decoded
-by several workers, the pictures come out in order. Live sources have no future to decode.
+QuickDecoder (QuickVideo, arXiv 2505.16175): a file is split at its key frames, the parts are
+decoded by several workers, the pictures come out in order. Live sources have no future to decode.
 """
 import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import chain, pairwise
-from queue import Empty, Full, Queue
+from queue import Full, Queue
 from threading import Event, Thread
 from typing import Any, TypeVar
 
@@ -25,48 +25,51 @@ WORKERS = max(1, (os.cpu_count() or 1) - 1)
 _POLL_S = 0.1
 
 
+class _Fetcher:
+    """Takes items from an iterator into a bounded queue, until it is told to stop."""
+
+    def __init__(self, items: Iterator[Any], depth: int):
+        self.items, self.stopped = items, Event()
+        self.ready: Queue[tuple[str, Any]] = Queue(depth)
+
+    def run(self) -> None:
+        try:
+            for item in self.items:
+                if not self.put("item", item):
+                    return
+            self.put("end")
+        except Exception as error:   # told to the consumer, who knows what to do
+            self.put("error", error)
+
+    def put(self, kind: str, item: Any = None) -> bool:
+        while not self.stopped.is_set():
+            try:
+                self.ready.put((kind, item), timeout=_POLL_S)
+                return True
+            except Full:
+                continue
+        return False
+
+
 def ahead(items: Iterator[T], depth: int = AHEAD) -> Iterator[T]:
     """The same items; a thread of its own fetches up to `depth` of them in advance.
 
     What the source raises is raised here, behind the items before it. A consumer that stops early
     stops the thread.
     """
-    ready: Queue[tuple[str, Any]] = Queue(depth)
-    stopped = Event()
-
-    def put(kind: str, item: Any = None) -> bool:
-        while not stopped.is_set():
-            try:
-                ready.put((kind, item), timeout=_POLL_S)
-                return True
-            except Full:
-                continue
-        return False
-
-    def fetch() -> None:
-        try:
-            for item in items:
-                if not put("item", item):
-                    return
-            put("end")
-        except Exception as error:   # told to the consumer, who knows what to do
-            put("error", error)
-
-    thread = Thread(target=fetch, name="decode-ahead", daemon=True)
+    fetcher = _Fetcher(items, depth)
+    thread = Thread(target=fetcher.run, name="decode-ahead", daemon=True)
     thread.start()
     try:
         while True:
-            try:
-                kind, item = ready.get(timeout=_POLL_S)
-            except Empty:
-                continue
+            kind, item = fetcher.ready.get()   # the thread always ends with "end" or "error"
             if kind == "end":
                 return
             if kind == "error":
                 raise item
             yield item
     finally:
-        stopped.set()
+        fetcher.stopped.set()
         thread.join()
 
 

@@ -1,4 +1,4 @@
-"""Decoding in parts and ahead: the same pictures as one after the other, and nothing is left over."""
+"""Decoding in parts and ahead: the same pictures as in one pass, and nothing is left over."""
 import threading
 import time
 from itertools import islice
