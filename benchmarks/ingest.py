@@ -1,0 +1,102 @@
+"""How many frames a second go in? `python -m benchmarks.ingest [--quick] [--tokens NAME]`
+
+Clips from the file to the cache as fast as they go, with the default memory: frames a second, and
+of each frame the milliseconds spent in the encoder, the language model and the rest (decoding that
+was waited for, reduction of tokens, memory). Decoding runs ahead in threads of its own; beside it
+how long decoding alone takes in one pass and in parts. Six frames a second must go in.
+"""
+import argparse
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from benchmarks.common import Clip, Outcome, Sheet, load_clips, main, parser_of, start
+from streamassist.config import EngineConfig, make_method
+from streamassist.engine import Engine
+from streamassist.ingest import ahead, frames_in_parts
+from streamassist.memory import METHODS as MEMORY
+from streamassist.tokens import METHODS as TOKENS
+from streamassist.types import Frame, VideoLLM
+
+FPS, QUICK_CLIPS, LEAST_FPS = 8.0, 3, 6.0
+
+
+class Stopwatch:
+    """The model, its encoder and its forward passes timed."""
+
+    def __init__(self, model: VideoLLM):
+        self._model, self.spent = model, {"encode": 0.0, "prefill": 0.0}
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._model, name)
+
+    def encode(self, frames: Sequence[Frame]) -> Any:
+        return self._timed("encode", self._model.encode, frames)
+
+    def forward(self, *args: Any) -> Any:
+        return self._timed("prefill", self._model.forward, *args)
+
+    def _timed(self, what: str, action: Any, *args: Any) -> Any:
+        begun = time.perf_counter()
+        try:
+            return action(*args)
+        finally:
+            self.spent[what] += time.perf_counter() - begun
+
+
+def pictures(clips: Sequence[Clip], fps: float) -> Iterator[Frame]:
+    """All clips one behind the other, as one stream."""
+    t, index = 0.0, 0
+    for clip in clips:
+        for image, _ in frames_in_parts(clip.open(), fps):
+            yield Frame(image, t, index)
+            t, index = t + 1 / fps, index + 1
+
+
+def decoding_s(clips: Sequence[Clip]) -> tuple[float, float]:
+    """Seconds to decode the clips in one pass each, and in parts."""
+    spent = []
+    for read in (lambda v: v.frames(FPS), lambda v: frames_in_parts(v, FPS)):
+        begun = time.perf_counter()
+        for clip in clips:
+            for _ in read(clip.open()):
+                pass
+        spent.append(time.perf_counter() - begun)
+    return spent[0], spent[1]
+
+
+def measure(args: argparse.Namespace, sheet: Sheet) -> Outcome:
+    app = start(args, sheet)
+    clips = load_clips(args.clips)[: QUICK_CLIPS if args.quick else None]
+    model = Stopwatch(app.model)
+    engine = Engine(model, make_method("memory", args.memory, MEMORY), EngineConfig(),
+                    make_method("tokens", args.tokens, TOKENS))
+    for spent in model.spent:
+        model.spent[spent] = 0.0
+    begun, count = time.perf_counter(), 0
+    for frame in ahead(pictures(clips, FPS)):
+        engine.observe(frame)
+        count += 1
+    whole = time.perf_counter() - begun
+    one, parts = decoding_s(clips)
+    each = {what: 1000 * s / count for what, s in model.spent.items()}
+    each["rest"] = 1000 * whole / count - sum(each.values())
+    numbers = {"fps": count / whole, "frames": count, "ms": each, "decode_s": [one, parts],
+               "tokens_read": engine.tokens_read / engine.tokens_seen}
+    stages = ", ".join(f"{what} {ms:.1f} ms" for what, ms in each.items())
+    sheet.row(f"{count} frames in {whole:.1f} s: {stages}")
+    sheet.row(f"decoding alone: {one:.1f} s in one pass each, {parts:.1f} s in parts")
+    return Outcome(f"{count / whole:.1f} frames a second ({stages})", numbers,
+                   count / whole >= LEAST_FPS)
+
+
+def command(argv: Sequence[str] | None = None) -> int:
+    parser = parser_of(__doc__)
+    parser.add_argument("--memory", default="recall")
+    parser.add_argument("--tokens", default="none")
+    return main(parser, measure, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(command())
