@@ -1,9 +1,9 @@
 """What does a new frame cost? `python -m benchmarks.cost [--quick]`
 
-Ours: encode the frame and prefill it onto the cache. Beside it, in turns in the same run, what one
-does without a streaming cache whenever an answer may be wanted: encode and prefill the window of the
-last 64 frames again; prefill it again from kept vision features; encode and prefill the last four
-frames. Medians in milliseconds, ratios to ours; the window must cost ten times as much.
+Ours: encode the frame and prefill it onto the cache. Beside it, in turns in the same run, what is
+done without a streaming cache whenever an answer may be wanted: encode and prefill the window of
+the last 64 frames again; prefill it again from kept vision features; encode and prefill the last
+four frames. Medians in milliseconds, ratios to ours; the window must cost ten times as much.
 """
 import argparse
 import sys

@@ -74,9 +74,10 @@ def ahead(items: Iterator[T], depth: int = AHEAD) -> Iterator[T]:
 
 
 def frames_in_parts(video: VideoFile, fps: float, workers: int = WORKERS) -> Iterator[Shot]:
-    """As `video.frames(fps)`, decoded by so many workers; of a file of one part by one."""
-    starts = parts_of(video)
-    if workers < 2 or len(starts) < 2:
+    """As `video.frames(fps)`, decoded by so many workers; of a file of one part by one, and what is
+    no file but has `frames` as well."""
+    starts = parts_of(video) if workers > 1 and isinstance(video, VideoFile) else []
+    if len(starts) < 2:
         yield from video.frames(fps)
         return
     spans = [*pairwise(starts), (starts[-1], None)]
