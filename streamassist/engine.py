@@ -87,6 +87,7 @@ class Engine:
         self.cache.renumber()
         self.cache.truncate(self.cache.size)
         self.cache.wipe()
+        self.reducer.reset()
         self._previous = self._spoken = None
 
     def figures(self) -> dict[str, dict[str, int]]:
@@ -105,9 +106,14 @@ class Engine:
 
     def observe(self, frame: Frame) -> Change:
         """Encode one frame and prefill it, also in the middle of an answer."""
+        if not self.reducer.wants(frame.image, frame.pts):
+            self.tokens_seen += self.model.tokens_per_frame
+            return Change(0.0, distance(self._previous, self._spoken), None, 0.0)
         seen = self.model.encode([frame])[0]
         tokens = self.reducer.reduce(seen, frame.image)
         self.tokens_seen += len(seen.embeds)
+        if tokens is None:
+            return self._compare(seen, None)
         self.tokens_read += len(tokens.embeds)
         with self._branch_aside():
             self.memory.observe(tokens, self.cache)

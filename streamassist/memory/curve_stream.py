@@ -6,14 +6,13 @@ those above mean + `mild` deviations at half the side, others are forgotten. Fir
 """
 from dataclasses import dataclass, field
 
-import torch.nn.functional as F
 from torch import Tensor
 
 from streamassist.memory.banks import TokenBank, half, shrink, with_newest, within
 from streamassist.memory.base import check_setting
+from streamassist.scoring import saliency
 from streamassist.types import VisualTokens
 
-CURVATURE = 0.2      # weight, from the paper
 SPREAD = 1e-6        # least deviation
 
 
@@ -60,12 +59,3 @@ class CurveStream(TokenBank):
 
     def chosen(self, question: str) -> list[VisualTokens]:
         return with_newest(self._held, self._newest)
-
-
-def saliency(first: Tensor, second: Tensor, third: Tensor) -> float:
-    """Motion and curvature at the third of three looks (F,); what stands still does not bend."""
-    motion = 1 - F.cosine_similarity(second, third, dim=0)
-    before, now = second - first, third - second
-    still = min(before.norm(), now.norm()) < SPREAD
-    bend = 0.0 if still else 1 - F.cosine_similarity(before, now, dim=0)
-    return float(motion + CURVATURE * bend)

@@ -1,6 +1,7 @@
 """Token reducers by name."""
 from streamassist.tokens.base import TokenReducer
 from streamassist.tokens.basis_residual import BasisResidual
+from streamassist.tokens.frame_choice import Curvature, Motion, SceneCut
 from streamassist.tokens.key_norm import KeyNorm
 from streamassist.tokens.merging import Merging
 from streamassist.tokens.slow_fast import SlowFast
@@ -19,4 +20,7 @@ METHODS: dict[str, type[TokenReducer]] = {
     "merging": Merging,
     "slow_fast": SlowFast,
     "key_norm": KeyNorm,
+    "motion": Motion,
+    "curvature": Curvature,
+    "scene": SceneCut,
 }

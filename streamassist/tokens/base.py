@@ -16,8 +16,8 @@ class TokenReducer:
     """Sees every frame once, in order; keeps all of them (`none`).
 
     Survivors keep their places in the frame's grid, and so their positions, and their rows of what
-    is added in deeper layers. One token at least is left: a frame never vanishes. State is bounded
-    by a frame or two, or by a basis of fixed size.
+    is added in deeper layers. A frame is left out whole, or one token at least is left. State is
+    bounded by a frame or two, or by a basis of fixed size.
 
     edits_cache: it takes slots of frames out of the cache, which not every memory policy bears.
     """
@@ -25,8 +25,12 @@ class TokenReducer:
     edits_cache: ClassVar[bool] = False
     news: float = field(default=1.0, init=False)   # share of the newest frame's tokens kept
 
-    def reduce(self, tokens: VisualTokens, image: np.ndarray) -> VisualTokens:
-        """The frame as the language model shall read it; `image` is RGB (H, W, 3) uint8."""
+    def wants(self, image: np.ndarray, pts: float) -> bool:
+        """Whether the frame shall be encoded at all; `image` is RGB (H, W, 3) uint8."""
+        return True
+
+    def reduce(self, tokens: VisualTokens, image: np.ndarray) -> VisualTokens | None:
+        """The frame as the language model shall read it; None: not at all."""
         return tokens
 
     def after_prefill(self, cache: KVCache, chunk: Chunk) -> Tensor | None:

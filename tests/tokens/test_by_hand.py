@@ -135,6 +135,48 @@ def test_merged_tokens_weigh_as_many_as_they_stand_for():
     assert left.embeds.tolist() == [[4.0, 0.0]]
 
 
+def grey(value: int, cells: int = 0) -> np.ndarray:
+    """A picture whose first `cells` columns of 32 are lighter."""
+    image = np.full((48, 64, 3), value, np.uint8)
+    image[:, : 2 * cells] += 50
+    return image
+
+
+def test_motion_encodes_only_what_differs_from_the_last_frame_read():
+    method = METHODS["motion"](least=0.1, most_s=10)
+    pictures = [grey(90), grey(92), grey(90, 2), grey(90, 4), grey(90, 4), grey(90, 6), grey(90, 8)]
+    asked = [method.wants(image, i / 2) for i, image in enumerate(pictures)]
+    assert asked == [True, False, False, True, False, False, True]
+    drift = [method.wants(grey(90 + 4 * i), 4 + i / 2) for i in range(8)]
+    assert [i for i, asked in enumerate(drift) if asked] == [0, 4], "a slow drift adds up"
+
+
+def test_a_frame_is_read_when_none_was_for_a_while_also_after_the_time_ran_back():
+    method = METHODS["motion"](least=0.1, most_s=2.0)
+    times = [0, 0.5, 1.5, 2.0, 2.5, 4.0, 1.0]
+    assert [method.wants(grey(90), t) for t in times] == [1, 0, 0, 1, 0, 1, 1]
+
+
+def kept_frames(method, degrees: list[float]) -> list[int]:
+    frames = [at_angles(d, frame=i) for i, d in enumerate(degrees)]
+    return [i for i, tokens in enumerate(frames) if method.reduce(tokens, BLACK) is not None]
+
+
+def test_scene_reads_what_follows_a_cut():
+    method = METHODS["scene"](change=0.5, follow=2, most_s=1000)
+    assert kept_frames(method, [0, 5, 10, 10, 90, 90, 95, 95, 300]) == [0, 1, 4, 5, 8]
+    method.reset()
+    method.most_s = 3
+    assert kept_frames(method, [0, 5, 10, 10, 10, 10, 10, 10]) == [0, 1, 4, 7]
+
+
+def test_curvature_reads_what_moves_more_than_usual():
+    method = METHODS["curvature"](most_s=1000, above=0.5)
+    assert 6 in kept_frames(method, [0, 1, 2, 3, 4, 5, 60, 61, 62, 63])
+    method.reset()
+    assert kept_frames(method, [0.0] * 6) == [0, 1]
+
+
 def frame_in(cache, model, side: int = 2, frame: int = 0):
     tokens = VisualTokens(torch.zeros(side * side, 8), (1, side, side), frame / 2, frame)
     chunk = model.frame_chunk(tokens, cache.next_position)
