@@ -53,7 +53,7 @@ class Nano(HFVideoLLM):
     note = (
         "nano is a small model that runs on this computer. It describes everyday scenes in a "
         "sentence and answers short questions. In our tests it was right in 86 % of balanced yes "
-        "or no questions and 57 % of short ones, so do not rely on it, least of all for actions, "
+        "or no questions and 59 % of short ones, so do not rely on it, least of all for actions, "
         "counts, text, small and rare things. A larger model (--model qwen3-vl) sees much more. "
         "nano's weights are for research and education only."
     )
