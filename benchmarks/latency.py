@@ -23,7 +23,7 @@ from streamassist.memory import METHODS
 from streamassist.paths import cache_dir
 from streamassist.types import Frame
 
-AGES_S, QUICK_AGES_S = (60.0, 3600.0, 28800.0), (30.0, 120.0, 300.0)
+AGES_S, QUICK_AGES_S = (60.0, 3600.0, 28800.0), (120.0, 300.0, 900.0)
 QUESTIONS = {
     "now": ("What is happening?", "Is there a person?", "What do you see now?"),
     "past": ("Was there a dog earlier?", "What happened before?", "Did a car appear earlier?"),

@@ -38,7 +38,7 @@ REDUCERS = (
     "stc:share=0.4,stc:share=0.4,score=dual_anchor,tom:share=0.4,basis:share=0.4,"
     "merging:share=0.4,slow_fast,key_norm:share=0.4"
 )
-QUICK = ("temporal_drop:share=0.4", 4)   # reducers, clips
+QUICK = ("temporal_drop:threshold=0.2", 4)   # reducers, clips
 DROPPED, LOSES = 0.6, 0.02   # what must hold: so much is dropped, at most so much lost
 
 

@@ -137,11 +137,14 @@ def pictures_of_test(pictures: list[Picture]) -> list[Picture]:
     ]
 
 
-def evaluate(model: Nano, limit: int | None = None, beam: int = 3) -> dict:
-    """Everything measured, as one JSON-ready dictionary; `beam` 1 leaves that row out."""
+def evaluate(
+    model: Nano, limit: int | None = None, beam: int = 3, among: int | None = None
+) -> dict:
+    """Everything measured, as one JSON-ready dictionary; `beam` 1 leaves that row out, `among`
+    looks for neighbours among so many training pictures only."""
     everything = load_pictures()
     test = pictures_of_test(everything)[:limit]
-    train = [p for p in everything if p.split == "train" and p.kind == "human"]
+    train = [p for p in everything if p.split == "train" and p.kind == "human"][:among]
     features = mean_features(everything, test), mean_features(everything, train)
     series = same_series(*(hashes(read_images(p), len(p)) for p in (test, train)))
     blind = Blind(model, torch.zeros(NUM_TOKENS, FEATURE_DIM))
