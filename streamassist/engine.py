@@ -123,9 +123,7 @@ class Engine:
             else:
                 self.model.forward(chunk, self.cache)
             p_silence = self.model.p_silence
-            left = self.reducer.after_prefill(self.cache, chunk)
-            if left is not None and self.memory.queries is not None:
-                self.memory.queries = self.memory.queries[:, :, left]
+            self.reducer.after_prefill(self.cache, chunk)
             self.memory.after_prefill(self.cache)
             self._stay_in_context()
         return self._compare(seen, p_silence)

@@ -20,9 +20,20 @@ class MotionMeter:
 
     def update(self, image: np.ndarray) -> float:
         """`image` RGB (H, W, 3) uint8; 0 for the first one."""
-        small = cv2.resize(image, SIZE, interpolation=cv2.INTER_AREA)
-        grey = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
-        previous, self._previous = self._previous, grey
-        if previous is None:
+        grey = _small(image)
+        share, self._previous = self._against(grey), grey
+        return share
+
+    def share(self, image: np.ndarray) -> float:
+        """The same, but the picture before stays what the next one is compared with."""
+        return self._against(_small(image))
+
+    def _against(self, grey: np.ndarray) -> float:
+        if self._previous is None:
             return 0.0
-        return float((cv2.absdiff(grey, previous) > STEP).mean())
+        return float((cv2.absdiff(grey, self._previous) > STEP).mean())
+
+
+def _small(image: np.ndarray) -> np.ndarray:
+    small = cv2.resize(image, SIZE, interpolation=cv2.INTER_AREA)
+    return cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)

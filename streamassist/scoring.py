@@ -6,9 +6,6 @@ from torch import Tensor
 from streamassist.cache import KVCache
 from streamassist.rope import rotate
 
-CURVATURE = 0.2   # weight beside motion, from the paper
-STILL = 1e-6      # a shorter step is none
-
 
 def attention_mass(cache: KVCache, queries: Tensor, start: int | None = None) -> Tensor:
     """How much of the queries' attention each unpinned slot gets.
@@ -76,13 +73,3 @@ def frame_means(values: Tensor, frame: Tensor) -> tuple[Tensor, Tensor]:
     total = values.new_zeros(*values.shape[:-2], len(frames), values.shape[-1], dtype=torch.float32)
     total.index_add_(-2, inverse, values.float())
     return frames, total / counts.to(values.device)[:, None]
-
-
-def saliency(first: Tensor, second: Tensor, third: Tensor) -> float:
-    """Motion and curvature at the third of three looks (F,); what stands still does not bend
-    (CurveStream, arXiv 2603.19571)."""
-    motion = 1 - F.cosine_similarity(second, third, dim=0)
-    before, now = second - first, third - second
-    still = min(before.norm(), now.norm()) < STILL
-    bend = 0.0 if still else 1 - F.cosine_similarity(before, now, dim=0)
-    return float(motion + CURVATURE * bend)

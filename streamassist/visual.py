@@ -1,7 +1,8 @@
-"""Rows of a frame's visual tokens, and where in its grid they stand."""
+"""Rows of a frame's visual tokens, where in its grid they stand, and their mean."""
 from dataclasses import replace
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from streamassist.types import VisualTokens
@@ -20,3 +21,8 @@ def rows_of(tokens: VisualTokens, index: Tensor) -> VisualTokens:
         deepstack=tuple(level[there] for level in tokens.deepstack),
         signature=None if tokens.signature is None else tokens.signature[there],
     )
+
+
+def look_of(tokens: VisualTokens) -> Tensor:
+    """(F,) float32 of length 1: the mean of what frames are compared by."""
+    return F.normalize(tokens.look.float().mean(0), dim=0)

@@ -39,7 +39,7 @@ CORE = "streamassist.types streamassist.errors"
 METHODS = (
     f"{CORE} streamassist.cache streamassist.slots streamassist.pages streamassist.scoring "
     "streamassist.codec streamassist.entropy streamassist.config streamassist.positions "
-    "streamassist.visual streamassist.basis kernels"
+    "streamassist.visual streamassist.basis streamassist.curve kernels"
 )
 TALK = (
     f"{CORE} streamassist.clock streamassist.config streamassist.engine streamassist.response"
@@ -73,6 +73,7 @@ TABLE = {
     "streamassist.slots": May(CORE, "torch", THREADS),
     "streamassist.visual": May(CORE, "torch", THREADS),
     "streamassist.basis": May(CORE, "torch", THREADS),
+    "streamassist.curve": May(CORE, "torch", THREADS),
     "streamassist.positions": May(f"{CORE} streamassist.slots", "torch", THREADS),
     "streamassist.cache": May(
         f"{CORE} streamassist.rope streamassist.slots kernels", "torch", THREADS
@@ -88,7 +89,9 @@ TABLE = {
         "torch safetensors numpy",
     ),
     "streamassist.memory": May(f"{METHODS} streamassist.memory", "torch", THREADS),
-    "streamassist.tokens": May(f"{METHODS} streamassist.tokens", "torch numpy", THREADS),
+    "streamassist.tokens": May(
+        f"{METHODS} streamassist.motion streamassist.tokens", "torch numpy", THREADS
+    ),
     "streamassist.response": May(f"{METHODS} streamassist.response", "torch", THREADS),
     "streamassist.engine": May(
         f"{METHODS} streamassist.memory streamassist.tokens streamassist.response "

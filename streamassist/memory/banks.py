@@ -22,7 +22,7 @@ from streamassist.memory.base import (
 )
 from streamassist.scoring import frame_means
 from streamassist.types import VideoLLM, VisualTokens
-from streamassist.visual import places_of
+from streamassist.visual import look_of, places_of
 
 MAX_FRAMES = 10_000
 
@@ -126,11 +126,6 @@ def with_newest(held: Sequence[VisualTokens], newest: VisualTokens) -> list[Visu
     """In order of time, and the newest frame once: last and whole."""
     old = [tokens for tokens in held if tokens.frame != newest.frame]
     return [*sorted(old, key=lambda tokens: tokens.pts), newest]
-
-
-def look_of(tokens: VisualTokens) -> Tensor:
-    """(F,) float32 of length 1: the mean of what frames are compared by."""
-    return F.normalize(tokens.look.float().mean(0), dim=0)
 
 
 def half(size: int) -> int:

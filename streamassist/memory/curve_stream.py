@@ -8,12 +8,10 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
+from streamassist.curve import CurveMeter
 from streamassist.memory.banks import TokenBank, half, shrink, with_newest, within
 from streamassist.memory.base import check_setting
-from streamassist.scoring import saliency
 from streamassist.types import VisualTokens
-
-SPREAD = 1e-6        # least deviation
 
 
 @dataclass
@@ -26,9 +24,7 @@ class CurveStream(TokenBank):
     mild: float = 0.0
     sharp: float = 0.5
     _held: list[VisualTokens] = field(default_factory=list, init=False, repr=False)
-    _looks: list[Tensor] = field(default_factory=list, init=False, repr=False)
-    _mean: float | None = field(default=None, init=False, repr=False)
-    _variance: float = field(default=0.0, init=False, repr=False)
+    _curve: CurveMeter | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -37,25 +33,14 @@ class CurveStream(TokenBank):
         check_setting(self, "sharp", -10, 10)
 
     def take(self, tokens: VisualTokens, look: Tensor) -> None:
-        self._looks = [*self._looks[-2:], look]
+        self._curve = self._curve or CurveMeter(self.decay)
+        deviations = self._curve.deviations(look)
         self._held = within([*self._held, tokens], self.budget)[:-1]
         _, height, width = tokens.grid
-        if (deviations := self._deviations()) is None or deviations >= self.sharp:
+        if deviations is None or deviations >= self.sharp:
             self._held.append(tokens)
         elif deviations >= self.mild:
             self._held.append(shrink(tokens, half(height), half(width)))
-
-    def _deviations(self) -> float | None:
-        """How far above the running mean the newest frame's saliency is; None without one."""
-        if len(self._looks) < 3:
-            return None
-        score = saliency(*self._looks)
-        if self._mean is None:
-            self._mean = score
-        self._mean += (1 - self.decay) * (score - self._mean)
-        off = score - self._mean
-        self._variance += (1 - self.decay) * (off * off - self._variance)
-        return off / max(self._variance**0.5, SPREAD)
 
     def chosen(self, question: str) -> list[VisualTokens]:
         return with_newest(self._held, self._newest)

@@ -100,8 +100,7 @@ class Goldfish(MemoryPolicy):
         for i in places:
             model.forward(model.frame_chunk(self._clip[i], alone.next_position), alone)
         said, ids = [], model.question_ids(model.describe_prompt)
-        head = model.encode_text(f"{_clock(self._start)} ")
-        while len(head) + len(said) < self.longest:
+        while len(said) < self.longest:
             chunk = model.text_chunk(ids, alone.next_position, Role.BRANCH, self._end)
             token = int(model.forward(chunk, alone).argmax())
             if token in model.stop_ids:

@@ -43,6 +43,7 @@ from streamassist.pages.files import Page
 from streamassist.scoring import relevance, standard
 from streamassist.slots import Block, joined
 from streamassist.types import Role, VisualTokens
+from streamassist.visual import look_of
 
 WORDS_WEIGH = 4.0        # against the queries
 SEEN = 3.0               # least score of a verified page; measured with nano (docs/results.md)
@@ -117,7 +118,7 @@ class Recall(MemoryPolicy):
     # ------------------------------------------------------------ watching
 
     def observe(self, tokens: VisualTokens, cache: KVCache) -> None:
-        look = F.normalize(tokens.look.float().mean(0), dim=0)
+        look = look_of(tokens)
         unit = F.normalize(tokens.embeds.float(), dim=-1)
         self._marks[tokens.frame] = {"look": look.cpu(), "unit": unit.bfloat16().cpu()}
 

@@ -3,8 +3,6 @@ from dataclasses import dataclass, field, fields
 from typing import ClassVar
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from streamassist.cache import KVCache
 from streamassist.config import check_range
@@ -33,10 +31,8 @@ class TokenReducer:
         """The frame as the language model shall read it; None: not at all."""
         return tokens
 
-    def after_prefill(self, cache: KVCache, chunk: Chunk) -> Tensor | None:
-        """Once the frame's rows are the newest of the cache: (rows,) bool, which of them are left;
-        None for all. Only what `edits_cache` touches the cache."""
-        return None
+    def after_prefill(self, cache: KVCache, chunk: Chunk) -> None:
+        """Once the frame's rows are the newest of the cache. Only what `edits_cache` touches it."""
 
     def reset(self) -> None:
         """Another stream begins: every field that is no setting is as it was at first."""
@@ -53,9 +49,3 @@ def check_setting(reducer: TokenReducer, name: str, low: float, high: float) -> 
 def count_of(share: float, total: int) -> int:
     """Tokens that a share of a frame is; one at least."""
     return max(1, min(total, round(share * total)))
-
-
-def highest(score: Tensor, count: int) -> Tensor:
-    """(N,) bool: the `count` highest scores."""
-    best = score.topk(count).indices
-    return torch.zeros(len(score), dtype=torch.bool, device=score.device).index_fill(0, best, True)

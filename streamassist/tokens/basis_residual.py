@@ -7,10 +7,12 @@ before the language model and for good.
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from streamassist.basis import RunningBasis
-from streamassist.tokens.base import TokenReducer, check_setting, count_of, highest
+from streamassist.scoring import top_slots
+from streamassist.tokens.base import TokenReducer, check_setting, count_of
 from streamassist.types import VisualTokens
 from streamassist.visual import rows_of
 
@@ -32,9 +34,10 @@ class BasisResidual(TokenReducer):
         self.news = min(1.0, float(score.mean()))
         if count == len(score):
             return tokens
-        keep = highest(score, max(1, count - 1))
+        kept = top_slots(score, max(1, count - 1))
         if count == 1:
-            return rows_of(tokens, keep.nonzero()[:, 0])
+            return rows_of(tokens, kept)
+        keep = torch.zeros_like(score, dtype=torch.bool).index_fill(0, kept, True)
         ground = int((~keep).nonzero()[0, 0])
 
         def with_ground(level: Tensor) -> Tensor:

@@ -9,16 +9,13 @@ never older than that, and motion is against the last frame read, so that a slow
 from dataclasses import dataclass, field
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from streamassist.scoring import saliency
+from streamassist.curve import CurveMeter
+from streamassist.motion import MotionMeter
 from streamassist.tokens.base import TokenReducer, check_setting
 from streamassist.types import VisualTokens
-
-CELLS, STEP = (24, 32), 12   # of a picture; grey levels by which a cell must differ
-SPREAD = 1e-6                # least deviation
+from streamassist.visual import look_of
 
 
 @dataclass
@@ -50,20 +47,17 @@ class FrameChoice(TokenReducer):
 @dataclass
 class Motion(FrameChoice):
     least: float = 0.01   # share of cells that must differ
-    _read: Tensor | None = field(default=None, init=False, repr=False)   # cells of the last one
+    _meter: MotionMeter = field(default_factory=MotionMeter, init=False, repr=False)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_setting(self, "least", 0, 1)
 
     def wants(self, image: np.ndarray, pts: float) -> bool:
-        grey = torch.from_numpy(image).float().mean(-1)[None, None]
-        cells, known = F.adaptive_avg_pool2d(grey, CELLS), self._read
-        moved = 1.0 if known is None else float(((cells - known).abs() > STEP).float().mean())
-        if self._taken(moved >= self.least or self._due(pts), pts):
-            self._read = cells
-            return True
-        return False
+        moved = self._meter.share(image) >= self.least
+        if taken := self._taken(moved or self._due(pts), pts):
+            self._meter.update(image)
+        return taken
 
     def reduce(self, tokens: VisualTokens, image: np.ndarray) -> VisualTokens:
         return tokens
@@ -73,9 +67,7 @@ class Motion(FrameChoice):
 class Curvature(FrameChoice):
     above: float = 0.0    # deviations above the running mean
     decay: float = 0.9
-    _looks: list[Tensor] = field(default_factory=list, init=False, repr=False)
-    _mean: float | None = field(default=None, init=False, repr=False)
-    _variance: float = field(default=0.0, init=False, repr=False)
+    _curve: CurveMeter | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -83,15 +75,9 @@ class Curvature(FrameChoice):
         check_setting(self, "decay", 0, 1)
 
     def chooses(self, tokens: VisualTokens) -> bool:
-        self._looks = [*self._looks[-2:], _look(tokens)]
-        if len(self._looks) < 3:
-            return True
-        score = saliency(*self._looks)
-        mean = score if self._mean is None else self._mean
-        self._mean = mean + (1 - self.decay) * (score - mean)
-        off = score - self._mean
-        self._variance += (1 - self.decay) * (off * off - self._variance)
-        return off / max(self._variance**0.5, SPREAD) >= self.above
+        self._curve = self._curve or CurveMeter(self.decay)
+        deviations = self._curve.deviations(look_of(tokens))
+        return deviations is None or deviations >= self.above
 
 
 @dataclass
@@ -107,13 +93,8 @@ class SceneCut(FrameChoice):
         check_setting(self, "follow", 1, 1000)
 
     def chooses(self, tokens: VisualTokens) -> bool:
-        before, self._before = self._before, _look(tokens)
+        before, self._before = self._before, look_of(tokens)
         if before is None or float(1 - before @ self._before) > self.change:
             self._left = self.follow
         self._left -= 1
         return self._left >= 0
-
-
-def _look(tokens: VisualTokens) -> Tensor:
-    """(F,) of length 1: the mean of what frames are compared by."""
-    return F.normalize(tokens.look.float().mean(0), dim=0)

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from torch import Tensor
 
 from streamassist.cache import KVCache
-from streamassist.tokens.base import TokenReducer, check_setting, count_of, highest
+from streamassist.scoring import top_slots
+from streamassist.tokens.base import TokenReducer, check_setting, count_of
 from streamassist.types import Chunk
 
 
@@ -23,16 +23,13 @@ class KeyNorm(TokenReducer):
     def __post_init__(self) -> None:
         check_setting(self, "share", 0.01, 1)
 
-    def after_prefill(self, cache: KVCache, chunk: Chunk) -> Tensor | None:
+    def after_prefill(self, cache: KVCache, chunk: Chunk) -> None:
         rows = chunk.positions.shape[1]
         keys = cache.raw[:, :, cache.size - rows : cache.size].float()
         norms = keys.norm(dim=-1).mean(1)[:, chunk.visual_at.to(keys.device)]   # (L, N)
         small = -(norms / norms.mean(1, keepdim=True).clamp_min(1e-12)).mean(0).cpu()
-        keep = torch.ones(rows, dtype=torch.bool)   # the words around the picture stay
-        keep[chunk.visual_at] = highest(small, count_of(self.share, len(small)))
-        if keep.all():
-            return None
-        mask = torch.ones(len(cache), dtype=torch.bool)
-        mask[len(cache) - rows :] = keep
+        gone = torch.ones(len(small), dtype=torch.bool)
+        gone[top_slots(small, count_of(self.share, len(small)))] = False
+        mask = torch.ones(len(cache), dtype=torch.bool)   # the words around the picture stay
+        mask[len(cache) - rows + chunk.visual_at[gone]] = False
         cache.keep(mask)
-        return keep

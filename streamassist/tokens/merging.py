@@ -13,7 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from streamassist.tokens.base import TokenReducer, check_setting, count_of, highest
+from streamassist.scoring import top_slots
+from streamassist.tokens.base import TokenReducer, check_setting, count_of
 from streamassist.types import VisualTokens
 from streamassist.visual import rows_of
 
@@ -37,7 +38,7 @@ class Merging(TokenReducer):
             self.news = float(unlike.clamp(0, 1).mean())
             left = len(rows) - round(self.across * (len(rows) - count))
             if left < len(rows):
-                tokens = rows_of(tokens, highest(unlike, left).nonzero()[:, 0])
+                tokens = rows_of(tokens, top_slots(unlike, left))
         weight = torch.ones(len(tokens.embeds), 1, device=rows.device)
         while len(tokens.embeds) > count:
             tokens, weight = _once(tokens, weight, len(tokens.embeds) - count)

@@ -31,7 +31,7 @@ class SlowFast(TokenReducer):
         check_setting(self, "sharp", 1, 1000)
         check_setting(self, "side", 1, 100)
 
-    def after_prefill(self, cache: KVCache, chunk: Chunk) -> Tensor | None:
+    def after_prefill(self, cache: KVCache, chunk: Chunk) -> None:
         cells = torch.full((chunk.positions.shape[1],), -1)   # -1: words around the picture
         _, rows, columns = chunk.visual.grid
         at = places_of(chunk.visual) % (rows * columns)
@@ -41,7 +41,6 @@ class SlowFast(TokenReducer):
         self._whole.append((chunk.frame, cells))
         while len(self._whole) > self.sharp:
             self._pool(cache, *self._whole.popleft())
-        return None
 
     def _pool(self, cache: KVCache, frame: int, cells: Tensor) -> None:
         mine = (cache.used().frame[cache.num_pinned :] == frame).nonzero()[:, 0]

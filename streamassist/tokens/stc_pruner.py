@@ -13,7 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from streamassist.config import one_of
-from streamassist.tokens.base import TokenReducer, check_setting, count_of, highest
+from streamassist.scoring import top_slots
+from streamassist.tokens.base import TokenReducer, check_setting, count_of
 from streamassist.types import VisualTokens
 from streamassist.visual import rows_of
 
@@ -44,7 +45,7 @@ class STCPruner(TokenReducer):
         self.news = count / len(rows)
         if count == len(rows):
             return tokens
-        return rows_of(tokens, highest(scores, count).nonzero()[:, 0])
+        return rows_of(tokens, top_slots(scores, count))
 
     def _unlike(self, rows: Tensor, mean: Tensor, memory: Tensor) -> Tensor:
         """(N,) higher for what is unlike both anchors."""

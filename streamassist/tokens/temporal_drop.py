@@ -14,7 +14,8 @@ from torch import Tensor
 
 from kernels.token_similarity import token_similarity
 from streamassist.config import one_of
-from streamassist.tokens.base import TokenReducer, check_setting, count_of, highest
+from streamassist.scoring import top_slots
+from streamassist.tokens.base import TokenReducer, check_setting, count_of
 from streamassist.types import VisualTokens
 from streamassist.visual import rows_of
 
@@ -46,13 +47,13 @@ class TemporalDrop(TokenReducer):
             self._since, self.news = 0, 1.0
             return tokens
         if self.share:
-            keep = highest(distance, count_of(self.share, len(distance)))
+            kept = top_slots(distance, count_of(self.share, len(distance)))
         else:
-            keep = distance >= self.threshold
-        self.news = float(keep.float().mean())
-        if not keep.any():
-            keep = highest(distance, 1)
-        return tokens if keep.all() else rows_of(tokens, keep.nonzero()[:, 0])
+            kept = (distance >= self.threshold).nonzero()[:, 0]
+        self.news = len(kept) / len(distance)
+        if len(kept) == len(distance):
+            return tokens
+        return rows_of(tokens, kept if len(kept) else top_slots(distance, 1))
 
     def _distance(self, tokens: VisualTokens, image: np.ndarray) -> Tensor | None:
         """(N,) of each token to the one at its place before; None without one to compare with."""

@@ -8,10 +8,10 @@ import torch
 from made_up import MadeUpModel, frame_tokens, keys_of, pinned_cache, watch
 from memory.looks import chosen, frame_of, see, stream
 from memory.methods import BANKS
+from streamassist.curve import saliency
 from streamassist.errors import StreamAssistError
 from streamassist.memory import METHODS
 from streamassist.memory.banks import blend, cost, shrink, stacked, total
-from streamassist.memory.curve_stream import saliency
 from streamassist.types import VisualTokens
 from streamassist.visual import rows_of
 

@@ -69,7 +69,8 @@ def test_temporal_drop_by_pixels_compares_the_cells():
 @pytest.mark.parametrize("score", ["gaussian", "dual_anchor"])
 def test_stc_reads_what_is_unlike_the_frame_and_the_past(score):
     method = METHODS["stc"](share=0.25, score=score)
-    rows = torch.eye(4)[torch.tensor([0, 0, 2, 0])] + 0.01
+    usual, odd = [1.0, 0.5, 0.0, 0.1], [0.0, 0.5, 1.0, 0.5]   # unlike in a calm channel too
+    rows = torch.tensor([usual, usual, odd, usual])
     tokens = VisualTokens(rows, (1, 1, 4), 0.0, 0)
     assert reduced(method, tokens, tokens) == [[2], [2]] and method.news == 0.25
 
@@ -190,8 +191,7 @@ def test_key_norm_keeps_the_smallest_keys_where_they_stood():
     cache.raw[:, :, 3] *= 5
     cache.raw[:, :, 6] *= 9
     positions = cache.used().position[0, 3:].tolist()
-    left = METHODS["key_norm"](share=0.5).after_prefill(cache, chunk)
-    assert left.tolist() == [False, True, True, False]
+    METHODS["key_norm"](share=0.5).after_prefill(cache, chunk)
     assert cache.used().position[0, 3:].tolist() == positions[1:3]
 
 

@@ -149,11 +149,12 @@ def test_state_stays_small(name):
                                     "attention_sinks:budget=64", "random:budget=64"])
 def test_memory_goes_on_from_what_is_left(name, memory):
     e = watched("nano", name, memory)
-    assert e.cache.frames()[-1] == (11 if name not in CHOOSE else e.cache.frames()[-1])
+    if name not in CHOOSE:
+        assert e.cache.frames()[-1] == 11
     slots = e.cache.used()
     assert (slots.group[e.cache.num_pinned :].diff() >= 0).all()
     cos, sin = e.cache.rope.cos_sin(slots.position)
-    assert torch.isfinite(e.ask("What was there before?", 6.0).logits).all() and cos.shape
+    assert torch.isfinite(e.ask("What was there before?", 6.0).logits).all()
     e.close()
     e.forget(3.0)
     assert all(frame < 6 for frame in e.cache.frames())
