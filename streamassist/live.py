@@ -32,6 +32,16 @@ class Live:
     def stats(self) -> Stats | None:
         return self.worker.stats
 
+    @property
+    def fps(self) -> float:
+        """Frames a second given to the model."""
+        return self.worker.config.engine.fps
+
+    @property
+    def frame_side(self) -> int | None:
+        """See `VideoLLM.frame_side`; None for a model that does not say."""
+        return getattr(self.worker.session.engine.model, "frame_side", None)
+
     def subscribe(self, callback: Callable[[Event], None]) -> Callable[[], None]:
         return self.worker.subscribe(callback)
 

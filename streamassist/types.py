@@ -98,6 +98,7 @@ class VideoLLM(Protocol):
     p_silence: float | None       # 0..1, of the frame forwarded last: no news; None: not trained so
     history_turns: int            # earlier question/answer pairs repeated before a question
     max_context: int              # positions the model was trained for
+    frame_side: int               # shorter side, in pixels, of a 4:3 picture that it sees all of
     frames_at_once: int           # unlike frames that the model was trained to read together
     describe_prompt: str          # asks for one sentence about the newest frame
     device: torch.device

@@ -14,6 +14,7 @@ Picture = tuple[bytes, float]
 
 KINDS = ("sample", "file", "rtsp", "rtsps", "camera", "browser", "none")
 MAX_HISTORY = 400      # lines a page gets when it joins
+SAME_FOR_S = 5.0       # an old picture does not stand for what is to be seen longer than this
 
 
 class Backend(Protocol):
@@ -26,6 +27,8 @@ class Backend(Protocol):
     stats: Stats | None           # the last one sent
     model_name: str
     model_note: str               # what the model can and cannot do, and its licence
+    frame_side: int               # `VideoLLM.frame_side`; read where it is there
+    fps: float                    # pictures a second given to the model; read where it is there
     sources: dict[str, Any]
 
     def subscribe(self, callback: Callable[[Event], None]) -> Callable[[], None]:
@@ -129,6 +132,19 @@ class Hub:
         if page.id == self.filming:
             self._filmed = (jpeg, captured_at)
             self.backend.offer_jpeg(jpeg, captured_at)
+
+    def film_same(self, page: Page, captured_at: float) -> None:
+        """The page looked again and saw no change: its last picture stands for this moment too.
+
+        So rules, memory and the stream's time go on as if it had been sent.
+        """
+        filmed = self._filmed
+        if page.id == self.filming and filmed and captured_at - filmed[1] <= SAME_FOR_S:
+            self.backend.offer_jpeg(filmed[0], captured_at)
+
+    def forget_picture(self) -> None:
+        """What was asked to be forgotten must not come back as "the same as before"."""
+        self._filmed = None
 
     def preview(self, page: Page) -> Picture | None:
         """The newest picture a page cannot see by itself."""

@@ -18,6 +18,7 @@ from streamassist.config import ServerConfig
 from streamassist.errors import StreamAssistError
 from ui.guard import Guard, Keys
 from ui.hub import Backend, Hub
+from ui.sender import Plan, Sender, best_plan
 from ui.stream import MAX_MESSAGE, Speech, serve_page
 from ui.uploads import Uploads
 
@@ -27,14 +28,17 @@ STATIC = Path(__file__).parent / "static"
 PORTS_TO_TRY = 20
 
 
-def create_app(backend: Backend, config: ServerConfig, *, capture_fps: float = 5.0,
+def create_app(backend: Backend, config: ServerConfig, *, plan: Plan | None = None,
                speech: Speech | None = None, uploads: Uploads | None = None) -> FastAPI:
     """The whole application; not to be called inside an event loop.
 
-    `capture_fps`: pictures a second that a page sends of its camera; `speech` takes (PCM16 at
-    16 kHz, Unix time), and without it the page shows no microphone.
+    `plan`: what a page sends of its camera, whatever comes; without it, what the model uses, and
+    less while that is too much. `speech` takes (PCM16 at 16 kHz, Unix time), and without it the
+    page shows no microphone.
     """
     keys, hub, files = Keys(config), Hub(backend), uploads or Uploads()
+    uses = (getattr(backend, name, None) for name in ("frame_side", "fps"))
+    asked = plan or best_plan(*uses)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -48,7 +52,8 @@ def create_app(backend: Backend, config: ServerConfig, *, capture_fps: float = 5
 
     @app.websocket("/live")
     async def live(websocket: WebSocket) -> None:
-        await serve_page(websocket, hub, files, keys, capture_fps, speech)
+        sender = Sender(asked, fixed=plan is not None)
+        await serve_page(websocket, hub, files, keys, sender, speech)
 
     app.mount("/page", StaticFiles(directory=STATIC), name="page")
     app.add_middleware(Guard, keys=keys)

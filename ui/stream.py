@@ -1,14 +1,15 @@
 """The WebSocket `/live`: commands, pictures and sound up; events and pictures down.
 
 Text messages are JSON objects with a "type". Binary ones are 1 byte kind (1 JPEG, 2 PCM16 at
-16 kHz), the time as big-endian float64 (up: Unix time on the browser's clock; down: pts), payload.
-Every JPEG is acknowledged with {"type": "ack", "received": n}; the page answers each picture it was
-sent with {"type": "seen"}. Neither side has more than two under way.
+16 kHz, 3 "as the JPEG before", empty), the time as big-endian float64 (up: Unix time on the
+browser's clock; down: pts), payload. Every JPEG is acknowledged with {"type": "ack",
+"received": n}, n in all; the page answers each picture it was sent with {"type": "seen"}. Neither
+side has more than two under way.
 
 Up: hello{id, now}, ask{text}, interrupt, add_rule{text}, remove_rule{rule_id},
 configure{commentary, threshold}, source{spec, label}, pause{paused}, forget{rules, minutes},
-capture{state}, seen.
-Down: hello{...} (see `Hub.hello`), every `Event.line()`, ack, source{...},
+capture{state}, sending{...} (see `Report`), seen.
+Down: hello{...} (see `Hub.hello`), every `Event.line()`, ack, source{...}, send{...} (see `Plan`),
 configured{...}, refused{text, command}.
 """
 import asyncio
@@ -28,11 +29,12 @@ from streamassist.types import AddRule, Command, Configure, Forget, Interrupt, Q
 from ui.guard import Keys
 from ui.hub import Hub, Page
 from ui.outbox import Outbox, TooSlow
+from ui.sender import Report, Sender
 from ui.uploads import Uploads
 
 log = logging.getLogger(__name__)
 
-JPEG, PCM = 1, 2
+JPEG, PCM, SAME = 1, 2, 3
 MAX_MESSAGE = 8 << 20             # bytes of one message, enforced by uvicorn
 MAX_TEXT = 4000                   # characters of a question or a rule
 HELLO_WITHIN_S = 10.0
@@ -49,14 +51,16 @@ Speech = Callable[[bytes, float], None]
 class Session:
     """One connection, from hello to goodbye."""
 
-    def __init__(self, socket: WebSocket, hub: Hub, uploads: Uploads, speech: Speech | None):
+    def __init__(self, socket: WebSocket, hub: Hub, uploads: Uploads, sender: Sender,
+                 speech: Speech | None):
         self.socket, self.hub, self.uploads, self.speech = socket, hub, uploads, speech
+        self.sender = sender
         self.outbox = Outbox(asyncio.get_running_loop())
         self.page = Page("", self.outbox)
 
-    async def run(self, capture_fps: float) -> None:
+    async def run(self) -> None:
         try:
-            if not await self._greet(capture_fps):
+            if not await self._greet():
                 return
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._receive())
@@ -69,7 +73,7 @@ class Session:
         finally:
             self.hub.leave(self.page)
 
-    async def _greet(self, capture_fps: float) -> bool:
+    async def _greet(self) -> bool:
         try:
             async with asyncio.timeout(HELLO_WITHIN_S):
                 hello = json.loads(await self.socket.receive_text())
@@ -84,7 +88,8 @@ class Session:
             return False
         self.hub.join(self.page)   # before the history is read, so that nothing falls in between
         history = await asyncio.to_thread(self.hub.hello)
-        extra = {"speech": self.speech is not None, "capture_fps": capture_fps, "now": time.time()}
+        extra = {"speech": self.speech is not None, "send": self.sender.plan.line(),
+                 "now": time.time()}
         await self.socket.send_text(json.dumps({**history, **extra}))
         return True
 
@@ -119,12 +124,16 @@ class Session:
                 await self._text(message["text"])
 
     def _binary(self, payload: bytes) -> None:
-        if len(payload) <= _header.size:
+        if len(payload) < _header.size:
             return
         kind, taken_at = _header.unpack_from(payload)
         taken_at = _plausible(taken_at - self.page.clock_ahead_s, time.time())
         body = payload[_header.size:]
-        if kind == JPEG:
+        if kind == SAME:
+            self.hub.film_same(self.page, taken_at)
+        elif not body:
+            return
+        elif kind == JPEG:
             self.hub.film(self.page, body, taken_at)
             self.page.pictures_received += 1
             ack = {"type": "ack", "received": self.page.pictures_received}
@@ -150,6 +159,8 @@ class Session:
             self.page.previews_unacked = max(0, self.page.previews_unacked - 1)
         elif kind == "capture":
             log.info("a page's camera or screen is %s", str(message.get("state"))[:8])
+        elif kind == "sending":
+            self._adapt(Report.of(message))
         elif kind == "source":
             await self._open(_string(message, "spec"), str(message.get("label", "camera"))[:40])
         elif kind == "pause":
@@ -157,12 +168,22 @@ class Session:
             self.hub.send_all(self.hub.source())
         elif kind in _COMMANDS:
             command = _COMMANDS[kind](message)
+            if isinstance(command, Forget):
+                self.hub.forget_picture()
             await asyncio.to_thread(self.hub.backend.submit, command)
             if isinstance(command, Configure):
                 self.hub.send_all({"type": "configured", "commentary": command.commentary,
                                    "threshold": command.threshold})
         else:
             raise StreamAssistError(f"The server knows no command {kind[:40]!r}; reload the page.")
+
+    def _adapt(self, report: Report) -> None:
+        """Ask the page that films for more or for less than it sends now."""
+        if self.page.id != self.hub.filming:
+            return
+        plan = self.sender.heard(report, self.hub.backend.stats)
+        if plan:
+            self.outbox.put_newest("send", plan.line())
 
     async def _open(self, spec: str, label: str) -> None:
         if spec.startswith("file:"):
@@ -245,11 +266,11 @@ _COMMANDS: dict[str, Callable[[Message], Command]] = {
 
 
 async def serve_page(socket: WebSocket, hub: Hub, uploads: Uploads, keys: Keys,
-                     capture_fps: float, speech: Speech | None) -> None:
+                     sender: Sender, speech: Speech | None) -> None:
     """The endpoint. The socket is accepted first: only then does a close code reach the page."""
     await socket.accept()
     refusal = keys.refuse_socket(socket)
     if refusal:
         await socket.close(refusal)
         return
-    await Session(socket, hub, uploads, speech).run(capture_fps)
+    await Session(socket, hub, uploads, sender, speech).run()

@@ -4,9 +4,10 @@ from playwright.sync_api import Browser, Page, Playwright, expect
 
 from browsers import browser, opened
 from fake_backend import ANSWER, FakeBackend
-from served import Served, serving
+from served import Served, serving, wait_for
 from streamassist.config import ServerConfig
 from streamassist.types import Failed
+from ui.outbox import Outbox
 
 pytestmark = pytest.mark.browser
 
@@ -87,6 +88,21 @@ def test_a_camera_that_breaks_off_while_it_starts_is_told(page: Page, served: Se
     expect(page.locator("#sa-capture")).to_be_hidden()
     expect(page.get_by_role("button", name="Sample")).to_have_attribute("aria-pressed", "true")
     assert not served.backend.opened
+
+
+def test_one_acknowledgement_may_stand_for_two_pictures(
+    page: Page, served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only the newest that waits is sent, so the page goes by its number."""
+    put = Outbox.put_newest
+
+    def every_other(outbox: Outbox, slot: str, item: dict) -> None:
+        if slot != "ack" or item["received"] % 2 == 0:
+            put(outbox, slot, item)
+
+    monkeypatch.setattr(Outbox, "put_newest", every_other)
+    page.get_by_role("button", name="Camera").click()
+    wait_for(lambda: len(served.backend.jpegs) > 8)
 
 
 def test_plain_http_from_elsewhere_is_explained(driver: Playwright) -> None:

@@ -37,7 +37,7 @@ def test_hello_tells_a_new_page_everything(served: Served) -> None:
     assert hello["model"] == "fake" and "scripted" in hello["note"]
     assert hello["source"]["kind"] == "sample" and hello["source"]["paused"] is False
     assert hello["stats"]["type"] == "stats" and hello["speech"] is False
-    assert abs(hello["now"] - time.time()) < 5 and hello["capture_fps"] > 0
+    assert abs(hello["now"] - time.time()) < 5 and hello["send"]["fps"] > 0
 
 
 def test_an_answer_comes_word_by_word_and_then_whole(served: Served) -> None:

@@ -16,10 +16,11 @@ export function sentence(error, what) {
 }
 
 export class Capture {
-  // onPicture(jpeg, time) -> sent?; onEnded(words)
-  constructor(video, { onPicture, onEnded }) {
-    Object.assign(this, { video, onPicture, onEnded });
-    this.fps = 5;
+  // onPicture(jpeg, time) -> sent?; onSame(time): it looks as the one before; onCounts(numbers):
+  // what was done in the last second; onEnded(words)
+  constructor(video, { onPicture, onSame, onCounts, onEnded }) {
+    Object.assign(this, { video, onPicture, onSame, onCounts, onEnded });
+    this.plan = {};
     this.choice = "";
   }
 
@@ -70,24 +71,40 @@ export class Capture {
     worker.onmessage = ({ data }) => this.fromWorker(worker, data);
     this.worker = worker;
     if (window.MediaStreamTrackProcessor) {
-      const { readable } = new MediaStreamTrackProcessor({ track: this.track });
-      worker.postMessage({ fps: this.fps, readable }, [readable]);
+      const { readable } = new MediaStreamTrackProcessor({ track: this.track, maxBufferSize: 1 });   // the newest only
+      worker.postMessage({ plan: this.plan, readable }, [readable]);
     } else {
-      worker.postMessage({ fps: this.fps, timer: true });
+      worker.postMessage({ plan: this.plan, timer: true });
     }
+  }
+
+  // What the server wants to be sent; false when its numbers are none.
+  obey({ side, fps, quality, refresh_s }) {
+    if (![side, fps, quality, refresh_s].every((n) => Number.isFinite(n) && n >= 0)) return false;
+    this.plan = { side, fps, quality, refresh_s };
+    this.worker?.postMessage({ plan: this.plan });
+    return true;
   }
 
   async fromWorker(worker, data) {
     if (worker !== this.worker) return;
-    if (data.wanted && this.video.readyState >= 2) {
-      const bitmap = await createImageBitmap(this.video);
-      worker.postMessage({ bitmap }, [bitmap]);
-    } else if (data.jpeg && !this.onPicture(data.jpeg, data.time)) {
-      worker.postMessage({ acked: true });
+    if (data.wanted) {
+      const bitmap = this.video.readyState >= 2 ? await createImageBitmap(this.video) : null;
+      worker.postMessage({ bitmap, at: Date.now() }, bitmap ? [bitmap] : []);
     }
+    if (data.jpeg) this.offer(worker, data.jpeg, data.time);
+    if (data.same) this.onSame(data.time);
+    if (data.counts) this.onCounts(data.counts);
   }
 
-  acked(all = false) { this.worker?.postMessage(all ? { reset: true } : { acked: true }); }
+  offer(worker, jpeg, time) {
+    if (!this.onPicture(jpeg, time)) worker.postMessage({ unsent: jpeg.byteLength });
+  }
+
+  acked(number) { this.worker?.postMessage({ acked: number }); }
+
+  // The connection is lost: what was under way never arrived.
+  lost() { this.worker?.postMessage({ reset: true }); }
 
   stop() {
     if (this.track) this.track.onended = null;

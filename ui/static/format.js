@@ -49,6 +49,17 @@ export function bytes(count) {
   return `${(count / 1e9).toFixed(1)} GB`;
 }
 
+// "sending 3.9 pictures/s, 384 × 288 px, 45 kB/s · 61 % unchanged, 0 late", of the last counts.
+export function sendingWords(last, why) {
+  const sum = (name) => last.reduce((total, counts) => total + counts[name], 0);
+  const [seconds, sent, same] = [sum("seconds") || 1, sum("sent"), sum("same")];
+  const { width, height } = last.at(-1);
+  const share = Math.round((100 * same) / (sent + same || 1));
+  const held = why ? ` · held back: ${why}` : "";
+  return `sending ${(sent / seconds).toFixed(1)} pictures/s, ${width} × ${height} px, ${bytes(sum("bytes") / seconds)}/s`
+    + ` · ${share} % unchanged, ${count(sum("late"))} late${held}`;
+}
+
 export const count = (n) => n.toLocaleString("en");
 
 // The server's clock: ages stay right when this machine's clock is off.

@@ -23,7 +23,8 @@ class Page {
       onLine: (line) => this.receive(line),
       onPicture: (blob, pts) => this.paint(blob, pts),
       onState: (state, words) => this.linked(state, words),
-      onAck: (all) => this.sources.capture.acked(all),
+      onAck: (number) => this.sources.capture.acked(number),
+      onLost: () => this.sources.capture.lost(),
     });
     this.sources = new Sources(this.connection, token, (words) => this.say(words));
     this.transcript = new Transcript({
@@ -47,6 +48,7 @@ class Page {
       text_delta: () => transcript.delta(line),
       rules: () => this.rules.show(line.rules),
       source: () => sources.show(line),
+      send: () => sources.obey(line),
       stats: () => this.counted(line),
       configured: () => this.urge.configured(line),
       forgotten: () => transcript.forget(line.since),
@@ -57,7 +59,7 @@ class Page {
 
   hello(line) {
     setServerNow(line.now);
-    this.sources.capture.fps = line.capture_fps;
+    this.sources.obey(line.send ?? {});
     byId("model").textContent = line.model;
     byId("model").hidden = false;
     byId("note").textContent = line.note;

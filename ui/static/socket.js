@@ -16,9 +16,10 @@ function pageId() {
 }
 
 export class Connection {
-  // onLine(message), onPicture(blob, pts), onState("on" | "wait" | "off", words)
-  constructor(token, { onLine, onPicture, onState, onAck }) {
-    Object.assign(this, { token, onLine, onPicture, onState, onAck });
+  // onLine(message), onPicture(blob, pts), onState("on" | "wait" | "off", words), onAck(number): so
+  // many more pictures arrived, onLost(): none of those under way did
+  constructor(token, { onLine, onPicture, onState, onAck, onLost }) {
+    Object.assign(this, { token, onLine, onPicture, onState, onAck, onLost });
     this.id = pageId();
     this.tries = 0;
     this.unseen = 0;
@@ -37,7 +38,7 @@ export class Connection {
     socket.onmessage = (event) => this.receive(event.data);
     socket.onclose = (event) => this.closed(event);
     this.socket = socket;
-    this.unseen = 0;
+    this.unseen = this.arrived = 0;
   }
 
   get open() { return this.socket?.readyState === WebSocket.OPEN; }
@@ -66,8 +67,16 @@ export class Connection {
       sessionStorage.removeItem("sa-reloaded");
       this.onState("on", "connected");
     }
-    if (message.type === "ack") this.onAck();
+    if (message.type === "ack") this.acked(message.received);
     else this.onLine(message);
+  }
+
+  // One message may stand for several pictures: only the newest that waits is sent.
+  acked(received) {
+    const more = received - this.arrived;
+    if (!(more > 0)) return;
+    this.arrived = received;
+    this.onAck(more);
   }
 
   async picture(data) {
@@ -86,7 +95,7 @@ export class Connection {
 
   closed(event) {
     if (event.target !== this.socket) return;
-    this.onAck(true);
+    this.onLost();
     if (event.code === 4401 && !sessionStorage.getItem("sa-reloaded")) {
       sessionStorage.setItem("sa-reloaded", "1");
       location.reload();

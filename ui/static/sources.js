@@ -2,8 +2,11 @@
 
 import { Capture } from "./capture.js";
 import { byId, make } from "./format.js";
+import { Sending } from "./sending.js";
 
 const JPEG = 1;
+const SAME = 3;
+const NOTHING = new ArrayBuffer(0);
 
 export class Sources {
   // connection; say(words): tells the user
@@ -11,8 +14,11 @@ export class Sources {
     Object.assign(this, { connection, token, say, current: { kind: "none" } });
     this.capture = new Capture(byId("own"), {
       onPicture: (jpeg, time) => connection.sendBinary(JPEG, time, jpeg),
+      onSame: (time) => connection.sendBinary(SAME, time, NOTHING),
+      onCounts: (counts) => this.sending.count(counts),
       onEnded: (words) => this.ended(words),
     });
+    this.sending = new Sending((message) => connection.send(message));
     byId("sources").addEventListener("click", (event) => this.pick(event.target.closest("[data-source]")?.dataset.source));
     byId("file").addEventListener("change", (event) => this.upload(event.target));
     byId("net").addEventListener("submit", (event) => this.network(event));
@@ -27,6 +33,12 @@ export class Sources {
   offline() {
     this.say("There is no connection to the server just now; try again when it is back.");
     return false;
+  }
+
+  // What the server wants of this page's camera.
+  obey(line) {
+    if (this.capture.obey(line)) this.sending.heldBackBy(line.why);
+    else this.say("The server asked for pictures of no possible size or rate, so this page sends what it sent before. Reload it.");
   }
 
   pick(source) {
@@ -97,6 +109,7 @@ export class Sources {
     const badge = byId("capture");
     this.connection.send({ type: "capture", state: on ? "on" : "off" });
     badge.hidden = !on;
+    this.sending.show(on);
     badge.querySelector("b").textContent = kind === "screen" ? "Screen shared" : "Camera on";
     byId("own").hidden = !on;
     byId("preview").hidden = on;
