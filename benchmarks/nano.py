@@ -26,8 +26,8 @@ from models.nano.network import NUM_TOKENS
 from models.nano.rivals import mean_features
 from streamassist.errors import StreamAssistError
 
-QUICK = {"pictures": 16, "rooms": 8, "each": 2, "clips": 2, "streams": 0, "news": 4, "among": 300,
-         "still_s": 20.0, "changes": 2}
+QUICK = {"pictures": 6, "rooms": 3, "each": 1, "clips": 1, "streams": 0, "news": 2, "among": 100,
+         "still_s": 10.0, "changes": 1}
 WHOLE = {"pictures": None, "rooms": 100, "each": 8, "clips": None, "streams": 8,
          "news": 100, "still_s": 600.0, "changes": 24}
 CAPTIONS, BLIND_LEAD, CLIPS, RECALL = 0.70, 0.15, 0.40, 0.70   # what must hold

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from streamassist.types import Chunk, Role
+
 
 @dataclass(slots=True)
 class Slots:
@@ -63,6 +65,37 @@ class Slots:
             return self.map(lambda f: f.index_select(-1, index))
         return self.map(lambda f: f.gather(-1, index.expand(*f.shape[:-1], -1)))
 
+    def shown(self, fact: str) -> Tensor:
+        """(N,) a fact of the slots of frames, on all planes."""
+        return getattr(self, fact)[self.role == Role.VISUAL]
+
+    def write(self, part: slice, others: "Slots") -> None:
+        """Put the facts of as many others there."""
+        for mine, theirs in zip(self.fields(), others.fields(), strict=True):
+            mine[..., part] = theirs
+
+    def describe(self, chunk: Chunk, group: int) -> int:
+        """Fill in the facts of a chunk, whose first group is number `group`; the next number.
+
+        A frame is one group. Each text token stands alone, so any of them may leave.
+        """
+        self.position[:] = chunk.positions.cpu()[:, None]
+        self.pts[:], self.role[:], self.frame[:] = chunk.pts, int(chunk.role), chunk.frame
+        if chunk.visual is not None:
+            self.group[:], self.base[:], self.span[:] = group, chunk.start, chunk.span
+            return group + 1
+        self.group[:] = torch.arange(group, group + len(self))
+        self.base[:], self.span[:] = self.position[0], 1
+        return group + len(self)
+
+
+def picked(buffer: Tensor, where: Tensor) -> Tensor:
+    """(L, H, T, D) -> copies of the slots at places (K,), or (L, K) by layer: (L, H, K, D)."""
+    if where.ndim == 1:
+        return buffer.index_select(2, where)
+    layers, heads, _, dim = buffer.shape
+    return buffer.gather(2, where[:, None, :, None].expand(layers, heads, -1, dim))
+
 
 @dataclass(slots=True)
 class Block:
@@ -71,6 +104,11 @@ class Block:
     raw: Tensor      # (L, H, T, D) keys before rotary embedding
     value: Tensor    # (L, H, T, D)
     slots: Slots
+
+    def select(self, index: Tensor) -> "Block":
+        """A copy of the slots at these places (K,)."""
+        raw, value = (b.index_select(2, index.to(b.device)) for b in (self.raw, self.value))
+        return Block(raw, value, self.slots.select(index))
 
 
 def chained(parts: Sequence[Slots]) -> Slots:

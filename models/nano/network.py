@@ -42,6 +42,12 @@ class Projector(nn.Module):
         return (self.down(self.drop(F.gelu(hidden))) + self.place) * self.gain
 
 
+@torch.no_grad()
+def corrected(weight: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """W + scale * b @ a in float32."""
+    return weight.float() + LORA_SCALE * b.float() @ a.float()
+
+
 class LoRALinear(nn.Module):
     """A frozen linear layer with a trained low-rank correction (arXiv 2106.09685).
 
@@ -58,11 +64,8 @@ class LoRALinear(nn.Module):
 
     def merge(self, on: bool) -> None:
         """Keep the corrected weight at hand, for many passes without learning; or drop it."""
-        self.merged = None
-        if on:
-            with torch.no_grad():
-                correction = LORA_SCALE * self.lora_b @ self.lora_a
-                self.merged = (self.weight.float() + correction).to(self.weight.dtype)
+        whole = corrected(self.weight, self.lora_a, self.lora_b) if on else None
+        self.merged = None if whole is None else whole.to(self.weight.dtype)
 
     def forward(self, x: Tensor) -> Tensor:
         low = x.to(self.weight.dtype)

@@ -64,9 +64,7 @@ class Rewards:
         frame = tree.frame(NUM_TOKENS, tree.add(self.batches.open))
         node = tree.add(question, frame)
         for ids, weight in zip(group, weights, strict=True):
-            first = len(tree.learn)
-            tree.add(ids, node, 1.0)
-            tree.learn[first:] = [(at, target, weight) for at, target, _ in tree.learn[first:]]
+            tree.add(ids, node, weight, weight)
         return tree
 
 

@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from transformers import AttentionInterface, AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from models.nano.backbone import INPUT_SIZE
 from models.nano.batches import Batches
@@ -42,26 +42,6 @@ REWARD_FROM, REWARD_RATE = 0.5, 0.3   # of the training time; of the learning ra
 REWARD_BATCH = 8                  # trees of other questions beside the rewarded captions
 RESTART = 0.5                     # of the learning rates, when trained tensors are gone on from
 CHECKPOINT_EVERY_S = 180
-
-
-def tree_attention(
-    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor,
-    scaling: float, **_: object,
-) -> tuple[Tensor, None]:
-    """Attention on short rows with a mask of their own: fast products, softmax in float32.
-
-    query (R, H, T, D), key and value (R, H / groups, T, D), attention_mask (R, 1, T, T) bool. On a
-    CPU that multiplies bfloat16 it takes half the time of torch's fused one, backward included.
-    """
-    dtype, groups = fast_dtype(query.device), query.shape[1] // key.shape[1]
-    key, value = (x.to(dtype).repeat_interleave(groups, 1) for x in (key, value))
-    scores = (query.to(dtype) @ key.transpose(-1, -2)).float() * scaling
-    scores = scores.masked_fill(~attention_mask, torch.finfo(torch.float32).min)
-    out = scores.softmax(-1).to(dtype) @ value
-    return out.transpose(1, 2).to(query.dtype), None
-
-
-AttentionInterface.register("tree", tree_attention)
 
 
 class TrainModel(nn.Module):
@@ -156,7 +136,10 @@ class Trainer:
         self.averages: dict[str, float] = {}
         self.rewards: Rewards | None = None
         if not self._resume():
-            self.model.load_trained(unpacked(load_file(start))) if start else self._name_words()
+            if start:
+                self.model.load_trained(unpacked(load_file(start)))
+            else:
+                self._name_words()
         self.model.projector.drop.p = DROPOUT
 
     def _name_words(self) -> None:

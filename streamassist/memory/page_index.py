@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 NONE = -2.0   # below every cosine: a page beside itself
+NOBODY = 1 << 62   # an id of no page, newer than all
 
 
 class PageIndex:
@@ -65,6 +66,13 @@ class PageIndex:
         del self.ids[last]
         rows = bereft[:last].nonzero()[:, 0]
         self.nearest[rows] = self.likeness[rows].amax(1)
+
+    def would_go(self, look: Tensor) -> bool:
+        """Whether a page with this look, once added, would be the most redundant."""
+        self.add(NOBODY, look)
+        goes = self.most_redundant() == NOBODY
+        self.remove(NOBODY)
+        return goes
 
     def most_redundant(self) -> int:
         """Of the two pages most like each other, the one that a third is more like; of equal ones

@@ -3,16 +3,19 @@
 The stream's cache is `last_n`: nothing old disturbs what is on screen now (the finding of
 SimpleStream, arXiv 2604.02317). Frames that leave it become pages of a store, thinned out, in RAM
 and, where a folder is given, on disk; when it is full, the page most like another one goes, so what
-was unusual stays for hours. A question looks back when its words ask about the past, or when they
-do not tell and the model is unsure of its first word on the recent frames alone (normalised
-entropy). Pages and recent frames are ranked by the question's words against their visual tokens in
-the embedding space and by the nearness to a time that the question names. Of the pages most like
-the things asked about the model is then asked, one by one, whether the thing is there: that decides
-which is the evidence, and whether anything supports an answer. A question without things ranks by
-its queries against the pages' keys as well (ReKV, arXiv 2503.00540). Where a recent frame is the
-best, the answer is given on the stream's cache; else on the prompt, the best page and a few of the
-newest frames, among which it is not lost (on one page alone where the model reads no more). No
-labels; the weights and thresholds are ours (docs/results.md).
+was unusual stays for hours. A page is read anew on the prompt alone before it is stored: as the
+stream read it, it is full of what was on screen before and hardly tells its own.
+
+A question looks back when its words ask about the past, or when they do not tell and the model is
+unsure of its first word on the recent frames alone (normalised entropy). Pages and recent frames
+are ranked by the question's words against their visual tokens in the embedding space and by the
+nearness to a time that the question names. Of the pages most like the things asked about the model
+is then asked, one by one, whether the thing is there: that decides which is the evidence, and
+whether anything supports an answer. A question without things ranks by its queries against the
+pages' keys as well (ReKV, arXiv 2503.00540). The answer is given on the prompt, the best page and a
+few of the newest frames, among which it is not lost (on one page alone where the model reads no
+more); a recent frame may be that page. No labels; the weights and thresholds are ours
+(docs/results.md).
 """
 import math
 from collections.abc import Mapping, Sequence
@@ -33,34 +36,22 @@ from streamassist.memory.base import (
     drop_since,
     frame_sizes,
     oldest_until,
-    question_queries,
 )
 from streamassist.memory.page_index import PageIndex
-from streamassist.memory.question import When, content_words, things_in, when
+from streamassist.memory.question import When, when
+from streamassist.memory.search import SEEN, Candidate, Found, Search
 from streamassist.pages import UNBOUNDED, PageStore
 from streamassist.pages.cold import COLD
 from streamassist.pages.files import Page
-from streamassist.scoring import relevance, standard
 from streamassist.slots import Block, joined
 from streamassist.types import Role, VisualTokens
 from streamassist.visual import look_of
 
-WORDS_WEIGH = 4.0        # against the queries
-SEEN = 3.0               # least score of a verified page; measured with nano (docs/results.md)
-MOST_THINGS, PROBES = 4, 3   # of a question; probes to tell their pages apart
-FAR = 4.0                # what as far as a time may lie from the one asked about costs
+MOST_TOLD = 3            # pages named as evidence
 MOST_PAGES = 4096        # in all tiers: what finds them is in RAM
 ROOM_ON_DISK = 0.9       # of the quota; the rest is for the pages on their way
 
 Marks = Mapping[str, Tensor]
-
-
-@dataclass(slots=True, eq=False)
-class Candidate:
-    """A page that an answer may read, or a recent frame (without id); its block once fetched."""
-    page: Page
-    id: int | None
-    block: Block | None = None
 
 
 @dataclass
@@ -76,6 +67,7 @@ class Recall(MemoryPolicy):
     _store: PageStore = field(init=False, repr=False)
     _index: PageIndex = field(init=False, repr=False)
     _marks: dict[int, Marks] = field(init=False, repr=False)   # of the recent frames
+    _tokens: dict[int, VisualTokens] = field(init=False, repr=False)   # of the recent frames
     _found: list[tuple[int, float]] = field(init=False, repr=False)
     _supported: bool = field(init=False, repr=False)
 
@@ -89,7 +81,8 @@ class Recall(MemoryPolicy):
         self._clear()
 
     def _clear(self) -> None:
-        self._index, self._marks, self._found, self._supported = PageIndex(), {}, [], True
+        self._index, self._marks, self._tokens = PageIndex(), {}, {}
+        self._found, self._supported = [], True
 
     def reset(self) -> None:
         self._store.reset()
@@ -112,7 +105,9 @@ class Recall(MemoryPolicy):
         drop_since(cache, since)
         self._store.forget(since)
         self._index.keep_only(self._store.pages())
-        self._marks = {frame: self._marks[frame] for frame in cache.frames()}
+        left = [frame for frame in cache.frames() if frame in self._marks]
+        self._marks = {frame: self._marks[frame] for frame in left}
+        self._tokens = {frame: self._tokens[frame] for frame in left}
         self._found, self._supported = [], True
 
     # ------------------------------------------------------------ watching
@@ -121,6 +116,7 @@ class Recall(MemoryPolicy):
         look = look_of(tokens)
         unit = F.normalize(tokens.embeds.float(), dim=-1)
         self._marks[tokens.frame] = {"look": look.cpu(), "unit": unit.bfloat16().cpu()}
+        self._tokens[tokens.frame] = tokens
 
     def after_prefill(self, cache: KVCache) -> None:
         held, counts = frame_sizes(cache)
@@ -129,22 +125,39 @@ class Recall(MemoryPolicy):
         crowd = oldest_until(newest, sizes, sum(sizes) - room)
         old = [frame for frame in held if frame not in newest or frame in crowd]
         for frame in old:
-            marks = self._marks.pop(frame)
-            i = self._store.put(self._block(cache, frame, self.kept), marks=marks)
-            if i is not None:
-                self._index.add(i, marks["look"])
+            self._keep(cache, frame)
         drop_frames(cache, set(old))
         while self._too_much():
             gone = self._index.most_redundant()
             self._index.remove(gone)
             self._store.remove(gone)
 
-    def _block(self, cache: KVCache, frame: int, share: float = 1.0) -> Block:
-        """A copy of a frame, or of a share of its slots, spread evenly."""
+    def _keep(self, cache: KVCache, frame: int) -> None:
+        """A frame that leaves the cache becomes a page, unless it would be the first to go."""
+        marks = self._marks.pop(frame)
+        full = not self._store.folder and self._store.tokens >= self.stored
+        if not (full and self._index.would_go(marks["look"])):
+            block = self._alone(cache, self._tokens[frame])
+            count = max(1, round(self.kept * len(block.slots)))
+            spread = torch.linspace(0, len(block.slots) - 1, count).round().long()
+            if (i := self._store.put(block.select(spread), marks=marks)) is not None:
+                self._index.add(i, marks["look"])
+        del self._tokens[frame]
+
+    def _block(self, cache: KVCache, frame: int) -> Block:
+        """A copy of a frame as the stream read it."""
         used = cache.used()
-        mine = ((used.frame == frame) & (used.role == Role.VISUAL)).nonzero()[:, 0]
-        count = max(1, round(share * len(mine)))
-        return cache.copy_out(mine[torch.linspace(0, len(mine) - 1, count).round().long()])
+        return cache.copy_out(
+            ((used.frame == frame) & (used.role == Role.VISUAL)).nonzero()[:, 0]
+        )
+
+    def _alone(self, cache: KVCache, tokens: VisualTokens) -> Block:
+        """The frame as it reads on the prompt alone, where the cache has it; as the stream read it
+        where the cache holds other slots of it than it brought (reducers that edit the cache)."""
+        seen, alone = self._block(cache, tokens.frame), cache.opening()
+        self.model.forward(self.model.frame_chunk(tokens, alone.next_position), alone)
+        own = self._block(alone, tokens.frame)
+        return Block(own.raw, own.value, seen.slots) if len(own.slots) == len(seen.slots) else seen
 
     def _too_much(self) -> bool:
         if not len(self._index):
@@ -170,94 +183,49 @@ class Recall(MemoryPolicy):
             return cache
         pages = [Candidate(page, i) for i, page in self._store.pages().items()]
         recent = [self._recent(cache, frame) for frame in cache.frames() if frame in self._marks]
-        verified = self._verified(cache, question, asked, [*pages, *recent])
-        more = self.model.frames_at_once - 1   # than one page
-        if more and verified and verified[0][0] in recent:
-            self._tell(verified[: self.pages])
+        search = Search(self.model, cache, question, asked, [*pages, *recent], self._fetch)
+        verified, several = search.verified(), self.model.frames_at_once > 1
+        self._supported = search.supported
+        newest = recent[len(recent) - min(self.beside, len(recent)) :] if several else []
+        if verified and verified[0][0] in newest:   # what is on screen needs no page
+            self._tell(verified)
             return cache
-        newest = recent[len(recent) - min(self.beside, more, len(recent)) :]
-        room = self._room(pages if more else recent or pages, newest)
-        best = [found for found in verified if found[0] not in newest][:room]
-        if len(best) < room:
-            ranked, known = self._ranked(cache, question, asked, pages, room), [x[0] for x in best]
-            best = best + [found for found in ranked if found[0] not in known][: room - len(best)]
+        room = self._room([*pages, *recent], newest) if several else 1
+        found = [*verified, *search.ranked(room + len(verified) + len(newest))]
+        best = [at for at in dict.fromkeys(at for at, _ in found) if at not in newest][:room]
         if not best:   # faults of the disk took them
             return cache
-        self._tell(best)
-        blocks = sorted((at for at, _ in best), key=lambda at: at.page.first)
+        self._tell(verified or found[:1])
+        return self._read(cache, best, newest)
+
+    def _read(
+        self, cache: KVCache, pages: Sequence[Candidate], newest: Sequence[Candidate]
+    ) -> KVCache:
+        """The prompt, the pages in order of time, the newest frames."""
+        for at in pages:
+            if at.id is None:
+                at.block = self._alone(cache, self._tokens[at.page.frames[0]])
         answer = cache.opening()
+        blocks = sorted(pages, key=lambda at: at.page.first)
         answer.insert(joined([at.block for at in (*blocks, *newest)]))
         return answer
 
-    def _tell(self, best: Sequence[tuple[Candidate, float]]) -> None:
-        self._found = [(at.page.frames[0], score) for at, score in best]
+    def _tell(self, verified: Found) -> None:
+        """The best, and others that show a thing as well."""
+        shown = [verified[0], *(found for found in verified[1:] if found[1] >= SEEN)]
+        self._found = [(at.page.frames[0], score) for at, score in shown[:MOST_TOLD]]
 
     def _recent(self, cache: KVCache, frame: int) -> Candidate:
         block = self._block(cache, frame)
         return Candidate(Page.of(block, marks=self._marks[frame]), None, block)
 
     def _room(self, seen: Sequence[Candidate], beside: Sequence[Candidate]) -> int:
-        """How many of these an answer reads, beside the newest: within the budget, and no more than
-        the model can."""
+        """How many of these an answer reads beside the newest, within the budget."""
         left = self.budget - sum(at.page.tokens for at in beside)
-        fit = left // max(at.page.tokens for at in seen)
-        return max(1, min(self.pages, self.model.frames_at_once - len(beside), fit))
+        return max(1, min(self.pages, left // max(at.page.tokens for at in seen)))
 
-    def _fetch(self, scores: Tensor, seen: Sequence[Candidate], count: int) -> list[int]:
-        """Places of the best that can be had, best first; their blocks are there then."""
-        best: list[int] = []
-        for row in scores.argsort(descending=True).tolist():
-            if len(best) == count:
-                break
-            at = seen[row]
-            if at.block is None:
-                at.block = next((block for _, block in self._store.get([at.id])), None)
-            if at.block is not None:
-                best.append(row)
-        return best
-
-    def _verified(
-        self, cache: KVCache, question: str, asked: When, seen: Sequence[Candidate]
-    ) -> list[tuple[Candidate, float]]:
-        """The pages most like the things asked about, best first by what the model says of each
-        page alone: the log odds that the thing is there, and half of how far the page stands out.
-        Nothing where the question names no thing."""
-        things, scores = things_in(question)[:MOST_THINGS], {}
-        if not things:
-            return []
-        words = [content_words(thing) for thing in things]
-        likeness = standard(self._likeness(sum(words, []), [at.page for at in seen]))
-        alone, costs = cache.opening(), self._time_costs(asked, seen)
-        for thing, mine in zip(things, likeness.split([len(w) for w in words]), strict=True):
-            ranks = mine.mean(0)
-            for row in self._fetch(ranks + costs, seen, max(1, PROBES // len(things))):
-                alone.truncate(alone.num_pinned)
-                alone.insert(seen[row].block)
-                chance = self.model.probe(f"There is {thing}.", alone, 0.0)
-                score = math.log((chance + 1e-6) / (1 - chance + 1e-6)) + float(ranks[row]) / 2
-                scores[row] = max(score, scores.get(row, score))
-        best = sorted(((seen[row], score) for row, score in scores.items()), key=lambda x: -x[1])
-        self._supported = not best or best[0][1] >= SEEN
-        return best
-
-    def _ranked(
-        self, cache: KVCache, question: str, asked: When, seen: Sequence[Candidate], room: int
-    ) -> list[tuple[Candidate, float]]:
-        """By words, queries and time."""
-        pages = [at.page for at in seen]
-        keys = torch.stack([page.key for page in pages], 2)
-        queries = question_queries(self.model, cache, question).cpu()
-        total = standard(relevance(queries, keys)).mean(0) + self._time_costs(asked, seen)
-        if (words := content_words(question)):
-            total = total + WORDS_WEIGH * standard(self._likeness(words, pages)).mean(0)
-        return [(seen[row], float(total[row])) for row in self._fetch(total, seen, room)]
-
-    def _time_costs(self, asked: When, seen: Sequence[Candidate]) -> Tensor:
-        """(P,) 0 where the question names no time, else less the farther a page is from it."""
-        pts = torch.tensor([at.page.first for at in seen])
-        if asked.at is None:
-            return torch.zeros(len(pts))
-        return -FAR * ((pts - asked.at).abs() / asked.within).clamp(max=4)
+    def _fetch(self, i: int) -> Block | None:
+        return next((block for _, block in self._store.get([i])), None)
 
     def _looks_back(self, cache: KVCache, question: str, asked: When) -> bool:
         if asked.past is not None:
@@ -272,17 +240,6 @@ class Recall(MemoryPolicy):
             cache.truncate(size)
         entropy = torch.special.entr(chances).sum() / math.log(len(chances))
         return float(entropy) >= self.unsure
-
-    def _likeness(self, words: Sequence[str], pages: Sequence[Page]) -> Tensor:
-        """(W, P) cosine of each word with the most alike visual token of each page."""
-        rows = torch.stack([
-            self.model.embed_text(self.model.encode_text(" " + word)).float().mean(0).cpu()
-            for word in words
-        ])
-        rows = F.normalize(rows, dim=-1)
-        units = [page.marks["unit"] for page in pages]
-        each = (torch.cat(units).float() @ rows.T).split([len(unit) for unit in units])
-        return torch.stack([likeness.amax(0) for likeness in each], 1)
 
     def oldest(self) -> float | None:
         return min((page.first for page in self._store.pages().values()), default=None)

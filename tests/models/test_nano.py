@@ -157,7 +157,7 @@ def test_the_packaged_text_model_streams_as_in_one_pass(monkeypatch):
     with the same weights in the same layout: only streaming differs."""
     stock = AutoModelForCausalLM.from_pretrained(text_model_dir(), dtype=torch.float32).eval()
     monkeypatch.setattr("models.checkpoint.fast_dtype", lambda device: torch.float32)
-    nano = Nano.load()
+    nano = Nano.load(decode=False)
     run = Recorder(nano)
     run.text(nano.prompt_ids(), Role.PROMPT)
     for frame in frames(3):

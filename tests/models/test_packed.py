@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch import nn
 
-from models.packed import PackedLinear, pack_linears
+from models.packed import DecodeLinear, PackedLinear, pack_linears
 from streamassist.types import Role
 from tests import tiny_nano
 
@@ -43,3 +43,31 @@ def test_a_packed_model_says_the_same():
         run.text(nano.question_ids("what do you see?"), Role.BRANCH)
     torch.testing.assert_close(torch.stack(one.logits), torch.stack(two.logits),
                                atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
+def test_one_row_is_read_in_8_bits_and_several_as_they_are(kind):
+    torch.manual_seed(0)
+    linear, x = nn.Linear(576, 192, bias=False).to(kind), torch.randn(1, 3, 576).to(kind)
+    both = DecodeLinear(linear, linear)
+    with torch.no_grad():
+        assert torch.equal(both(x), linear(x))
+        row, exact = both(x[:, :1]).float(), linear(x[:, :1]).float()
+    assert row.shape == exact.shape and not torch.equal(row, exact)
+    assert (row - exact).norm() / exact.norm() < 0.015
+
+
+def test_decoding_in_8_bits_takes_the_place_of_every_plain_layer():
+    (nano, _), (fast, _) = tiny_nano.build(), tiny_nano.build()
+    assert pack_linears(fast.model, decode=True) == 4 * 7 + 1
+    assert type(fast.model.lm_head) is PackedLinear   # its single row is prefill's as well
+    assert pack_linears(fast.model, decode=True) == 0
+    logits = []
+    for model in (nano, fast):
+        run = tiny_nano.Recorder(model)
+        run.text(model.prompt_ids(), Role.PROMPT)
+        run.frame(tiny_nano.frames(1)[0])
+        run.text([5], Role.BRANCH)
+        logits.append(torch.stack(run.logits))
+    torch.testing.assert_close(logits[0][:2], logits[1][:2], atol=1e-4, rtol=0)
+    assert 0 < (logits[0][2] - logits[1][2]).norm() < 0.05 * logits[0][2].norm()
