@@ -13,6 +13,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")   # before torch: waiting th
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
+from models import reuse
 from streamassist import memory, response, tokens
 from streamassist.clock import Clock, RealClock
 from streamassist.config import (
@@ -48,6 +49,7 @@ def build(config: Config, clock: Clock | None = None) -> App:
     make_method("memory", memory.in_tokens(config.memory), memory.METHODS)   # wrong before loading
     make_method("response", config.response, response.METHODS)
     check_tokens(config)
+    make_method("reuse", config.reuse, reuse.METHODS)
     prepare_folders(config)
     import models
 
@@ -66,12 +68,14 @@ def compose(model: VideoLLM, reason: str, config: Config, clock: Clock) -> App:
             f"The model {model.name} was not trained to tell when there is news, which --response "
             f"{config.response} needs; use --response change_gate."
         )
+    make_method("reuse", config.reuse, reuse.METHODS).attach(model)   # refused now or never
     spec = memory.in_tokens(config.memory, model.new_cache().bytes_per_slot)
 
     def make_engine() -> Engine:
         policy = make_method("memory", spec, memory.METHODS)
         reducer = make_method("tokens", config.tokens, tokens.METHODS)
-        engine = Engine(model, policy, config.engine, reducer)
+        encoder = make_method("reuse", config.reuse, reuse.METHODS)
+        engine = Engine(model, policy, config.engine, reducer, encoder)
         folder, disk_bytes = config.kept("pages")
         if folder:   # not before: a new engine begins by forgetting
             policy.use_disk(folder, disk_bytes)
@@ -130,6 +134,14 @@ def add_model_flags(parser: argparse.ArgumentParser) -> None:
         "--tokens", default=DEFAULTS.tokens,
         help=f"what is read of a frame: {', '.join(tokens.METHODS)}; settings follow a colon",
     )
+    parser.add_argument(
+        "--reuse", default=DEFAULTS.reuse,
+        help=f"what the encoder does not do twice: {', '.join(reuse.METHODS)}",
+    )
+    parser.add_argument(
+        "--cuda-graphs", action="store_true",
+        help="record the model's steps and replay them; needs an NVIDIA GPU, not yet run on one",
+    )
     parser.add_argument("--response", default=DEFAULTS.response, help=", ".join(response.METHODS))
     parser.add_argument(
         "--fps", type=float, default=DEFAULTS.engine.fps, help="frames a second the model sees"
@@ -149,7 +161,8 @@ def config_of(args: argparse.Namespace) -> Config:
         raise StreamAssistError(NO_FOLDER)
     return Config(
         model=args.model, memory=args.memory, response=args.response, tokens=args.tokens,
-        quantize=args.quantize, attention=args.attention, engine=EngineConfig(fps=args.fps),
+        reuse=args.reuse, quantize=args.quantize, attention=args.attention,
+        engine=EngineConfig(fps=args.fps, cuda_graphs=args.cuda_graphs),
         keep=args.keep or DEFAULTS.keep, keep_mb=args.keep_mb,
     )
 

@@ -4,6 +4,7 @@ Ours: encode the frame and prefill it onto the cache. Beside it, in turns in the
 done without a streaming cache whenever an answer may be wanted: encode and prefill the window of
 the last 64 frames again; prefill it again from kept vision features; encode and prefill the last
 four frames. Medians in milliseconds, ratios to ours; the window must cost ten times as much.
+`--model nano,Qwen2.5-VL-7B`: also shapes with random weights, on a GPU (benchmarks/shapes.py).
 """
 import argparse
 import sys
@@ -12,33 +13,14 @@ from collections.abc import Callable, Sequence
 from statistics import median
 
 from benchmarks.common import Outcome, Sheet, load_clips, main, parser_of, start
-from models.nano.describe import append
-from streamassist.cache import KVCache
+from benchmarks.shape_runs import CHEAPER, LAST, WINDOW, with_shapes
+from benchmarks.shape_stream import encoded, prefilled
 from streamassist.config import EngineConfig, make_method
 from streamassist.engine import Engine
 from streamassist.memory import METHODS
-from streamassist.types import Frame, Role, VideoLLM, VisualTokens
+from streamassist.types import Frame
 
-WINDOW, LAST, ROUNDS, QUICK_ROUNDS = 64, 4, 12, 3
-CHEAPER = 10.0
-
-
-def opened(model: VideoLLM) -> KVCache:
-    cache = model.new_cache()
-    append(model, cache, model.prompt_ids(), Role.PROMPT)
-    return cache
-
-
-def prefilled(model: VideoLLM, seen: Sequence[VisualTokens]) -> KVCache:
-    """A fresh cache with the prompt and these frames."""
-    cache = opened(model)
-    for tokens in seen:
-        model.forward(model.frame_chunk(tokens, cache.next_position), cache)
-    return cache
-
-
-def encoded(model: VideoLLM, frames: Sequence[Frame]) -> list[VisualTokens]:
-    return [tokens for i in range(0, len(frames), 8) for tokens in model.encode(frames[i : i + 8])]
+ROUNDS, QUICK_ROUNDS = 12, 3
 
 
 def ways(engine: Engine, frames: Sequence[Frame]) -> dict[str, Callable[[int], object]]:
@@ -96,7 +78,7 @@ def told(ms: dict[str, float], sheet: Sheet) -> Outcome:
 def command(argv: Sequence[str] | None = None) -> int:
     parser = parser_of(__doc__)
     parser.add_argument("--memory", default="recall")
-    return main(parser, measure, argv)
+    return main(parser, with_shapes("cost", measure), argv)
 
 
 if __name__ == "__main__":

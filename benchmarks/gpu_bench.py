@@ -7,110 +7,15 @@ weights say nothing about answers, only about time: shapes, types and cache size
 import argparse
 import json
 import os
-import statistics
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
+from benchmarks.shapes import SHAPES, build, header, median_ms, release, unable
+
 CACHE_TOKENS = (2048, 8192, 32768)
 FRAME_SIZE = (480, 640)
-REPEATS = 10
-MARKS = {
-    "image_token_id": "<|image_pad|>", "video_token_id": "<|video_pad|>",
-    "vision_start_token_id": "<|vision_start|>", "vision_end_token_id": "<|vision_end|>",
-}
-
-_QWEN25_TOWER = {
-    "depth": 32, "hidden_size": 1280, "intermediate_size": 3420, "num_heads": 16,
-    "window_size": 112, "fullatt_block_indexes": [7, 15, 23, 31],
-}
-_QWEN25_ROPE = {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [16, 24, 24]}
-SHAPES: dict[str, dict[str, Any]] = {
-    "Qwen2.5-VL-3B": {
-        "kind": "qwen2_5_vl", "config": "Qwen2_5_VLConfig", "gb": 9, "tie": True,
-        "text": {
-            "hidden_size": 2048, "intermediate_size": 11008, "num_hidden_layers": 36,
-            "num_attention_heads": 16, "num_key_value_heads": 2, "vocab_size": 151936,
-            "rope_parameters": _QWEN25_ROPE,
-        },
-        "vision": {**_QWEN25_TOWER, "out_hidden_size": 2048},
-    },
-    "Qwen3-VL-4B": {
-        "kind": "qwen3_vl", "config": "Qwen3VLConfig", "gb": 11, "tie": True,
-        "text": {
-            "hidden_size": 2560, "intermediate_size": 9728, "num_hidden_layers": 36,
-            "num_attention_heads": 32, "num_key_value_heads": 8, "head_dim": 128,
-            "vocab_size": 151936,
-            "rope_parameters": {
-                "rope_type": "default", "rope_theta": 5e6, "mrope_section": [24, 20, 20],
-                "mrope_interleaved": True,
-            },
-        },
-        "vision": {
-            "depth": 24, "hidden_size": 1024, "intermediate_size": 4096, "num_heads": 16,
-            "out_hidden_size": 2560, "num_position_embeddings": 2304,
-            "deepstack_visual_indexes": [5, 11, 17],
-        },
-    },
-    "Qwen2.5-VL-7B": {
-        "kind": "qwen2_5_vl", "config": "Qwen2_5_VLConfig", "gb": 20, "tie": False,
-        "text": {
-            "hidden_size": 3584, "intermediate_size": 18944, "num_hidden_layers": 28,
-            "num_attention_heads": 28, "num_key_value_heads": 4, "vocab_size": 152064,
-            "rope_parameters": _QWEN25_ROPE,
-        },
-        "vision": {**_QWEN25_TOWER, "out_hidden_size": 3584},
-    },
-}
-
-
-# ---------------------------------------------------------------- models
-
-def build(name: str) -> Any:
-    """The adapter around random bfloat16 weights of that shape, on the GPU."""
-    import torch
-    import transformers
-
-    sys.path.insert(0, str(ROOT / "tests"))
-    from tiny_models import ADAPTERS, tokenizer
-
-    words = tokenizer("qwen")
-    shape = SHAPES[name]
-    text = {**shape["text"], "max_position_embeddings": 128000}
-    config = getattr(transformers, shape["config"])(
-        text_config=text, vision_config=shape["vision"], tie_word_embeddings=shape["tie"],
-        **{key: words.convert_tokens_to_ids(token) for key, token in MARKS.items()},
-    )
-    adapter = ADAPTERS[shape["kind"]]
-    torch.manual_seed(0)
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.bfloat16)
-    try:
-        with torch.device("cuda"):
-            model = getattr(transformers, adapter.model_class)(config)
-    finally:
-        torch.set_default_dtype(before)
-    return adapter(model, words, name=name)
-
-
-# ---------------------------------------------------------------- timing
-
-def median_ms(action: Callable[[], Any], repeats: int = REPEATS) -> float:
-    """The median of `repeats` timed calls after one that warms up; the GPU's queue is drained."""
-    import torch
-
-    drain = torch.cuda.synchronize if torch.cuda.is_available() else lambda: None
-    times = []
-    for _ in range(repeats + 1):
-        drain()
-        begin = time.perf_counter()
-        action()
-        drain()
-        times.append(1000 * (time.perf_counter() - begin))
-    return round(statistics.median(times[1:]), 2)
 
 
 def measure(llm: Any, cache_tokens: tuple[int, ...] = CACHE_TOKENS) -> dict[str, Any]:
@@ -142,8 +47,25 @@ def measure(llm: Any, cache_tokens: tuple[int, ...] = CACHE_TOKENS) -> dict[str,
             "cache_tokens": cache.size, "cache_mb": round(cache.bytes / 1e6, 1),
             "prefill_frame_ms": frame_ms, "decode_token_ms": word_ms,
             "frames_per_s": round(1000 / (row["encode_ms"] + frame_ms), 1),
+            **with_graphs(llm, llm.frame_chunk(tokens, start), word, cache),
         })
     return row
+
+
+def with_graphs(llm: Any, frame: Any, word: Any, cache: Any) -> dict[str, Any]:
+    """The same two by CUDA graphs, on a GPU; what goes wrong there is told beside the others."""
+    if llm.device.type != "cuda":
+        return {}
+    try:
+        llm.use_graphs()
+        for chunk in (frame, word) * 2:   # met, then recorded
+            _undone(llm, chunk, cache)
+        return {"graph_prefill_frame_ms": median_ms(lambda: _undone(llm, frame, cache)),
+                "graph_decode_token_ms": median_ms(lambda: _undone(llm, word, cache))}
+    except Exception as error:
+        return {"graphs": f"{type(error).__name__}: {error}"[:300]}
+    finally:
+        llm.fixed = None
 
 
 def _undone(llm: Any, chunk: Any, cache: Any) -> None:
@@ -155,23 +77,11 @@ def _undone(llm: Any, chunk: Any, cache: Any) -> None:
 
 # ---------------------------------------------------------------- the run
 
-def unable() -> str | None:
-    """Why nothing can be measured here, None when it can."""
-    try:
-        import numpy  # noqa: F401  (absence is what is asked)
-        import torch
-        import transformers  # noqa: F401
-    except ImportError as error:
-        return f"{error.name} is missing"
-    return None if torch.cuda.is_available() else "no CUDA device"
-
-
 def run_one(name: str) -> dict[str, Any]:
+    if why := unable(name):
+        return {"model": name, "status": "not run", "why": why}
     import torch
 
-    free_gb = torch.cuda.mem_get_info()[0] / 1e9
-    if free_gb < SHAPES[name]["gb"]:
-        return {"model": name, "status": "not run", "why": f"{free_gb:.0f} GB are free"}
     try:
         torch.cuda.reset_peak_memory_stats()
         row = measure(build(name))
@@ -182,18 +92,7 @@ def run_one(name: str) -> dict[str, Any]:
     except Exception as error:   # one model that breaks must not cost the figures of the others
         return {"model": name, "status": "failed", "why": f"{type(error).__name__}: {error}"[:500]}
     finally:
-        torch.cuda.empty_cache()
-
-
-def header() -> dict[str, Any]:
-    import torch
-    import transformers
-
-    return {
-        "device": torch.cuda.get_device_name(), "torch": torch.__version__,
-        "transformers": transformers.__version__, "dtype": "bfloat16", "attention": "auto",
-        "frame": FRAME_SIZE,
-    }
+        release()
 
 
 def main() -> int:
@@ -203,7 +102,7 @@ def main() -> int:
     if why := unable():
         print(json.dumps({"ok": True, "figure": None, "status": "not run", "why": why}))
         return 0
-    began, report = time.monotonic(), {**header(), "rows": []}
+    began, report = time.monotonic(), {**header(), "frame": FRAME_SIZE, "rows": []}
     out = Path(os.environ.get("OUT", "results")) / "gpu_bench.json"
     out.parent.mkdir(parents=True, exist_ok=True)
     for name in SHAPES:

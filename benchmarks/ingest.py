@@ -4,6 +4,8 @@ Clips from the file to the cache as fast as they go, with the default memory: fr
 of each frame the milliseconds spent in the encoder, the language model and the rest (decoding that
 was waited for, reduction of tokens, memory). Decoding runs ahead in threads of its own; beside it
 how long decoding alone takes in one pass and in parts. Six frames a second must go in.
+`--together 8` encodes as many frames in one pass, ahead of their time.
+`--model nano,Qwen2.5-VL-7B`: also shapes with random weights, on a GPU (benchmarks/shapes.py).
 """
 import argparse
 import sys
@@ -12,14 +14,16 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from benchmarks.common import Clip, Outcome, Sheet, load_clips, main, parser_of, start
+from benchmarks.shape_runs import LEAST_FPS, with_shapes
+from models.overlap import EncodeAhead
 from streamassist.config import EngineConfig, make_method
 from streamassist.engine import Engine
-from streamassist.ingest import ahead, frames_in_parts
+from streamassist.ingest import ahead, frames_in_parts, in_groups
 from streamassist.memory import METHODS as MEMORY
 from streamassist.tokens import METHODS as TOKENS
 from streamassist.types import Frame, VideoLLM
 
-FPS, QUICK_CLIPS, LEAST_FPS = 8.0, 3, 6.0
+FPS, QUICK_CLIPS = 8.0, 3
 
 
 class Stopwatch:
@@ -70,12 +74,14 @@ def measure(args: argparse.Namespace, sheet: Sheet) -> Outcome:
     app = start(args, sheet)
     clips = load_clips(args.clips)[: QUICK_CLIPS if args.quick else None]
     model = Stopwatch(app.model)
-    engine = Engine(model, make_method("memory", args.memory, MEMORY), EngineConfig(),
+    reader = EncodeAhead(model)
+    engine = Engine(reader, make_method("memory", args.memory, MEMORY), EngineConfig(),
                     make_method("tokens", args.tokens, TOKENS))
     for spent in model.spent:
         model.spent[spent] = 0.0
     begun, count = time.perf_counter(), 0
-    for frame in ahead(pictures(clips, FPS)):
+    frames = ahead(pictures(clips, FPS))
+    for frame in in_groups(frames, args.together, reader.prepare) if args.together > 1 else frames:
         engine.observe(frame)
         count += 1
     whole = time.perf_counter() - begun
@@ -95,7 +101,8 @@ def command(argv: Sequence[str] | None = None) -> int:
     parser = parser_of(__doc__)
     parser.add_argument("--memory", default="recall")
     parser.add_argument("--tokens", default="none")
-    return main(parser, measure, argv)
+    parser.add_argument("--together", type=int, default=1, metavar="N")
+    return main(parser, with_shapes("ingest", measure), argv)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ From a question to its first token when the stream is a minute, an hour and eigh
 now and about the past: medians over several questions, the cache and what is beside it at that age.
 The stream is the annotated clips in a loop, a frame every `--step` seconds of stream time; the
 encoder looks at every clip once. The last age may take half as long again as the first, no more.
+`--model nano,Qwen2.5-VL-7B`: also shapes with random weights, on a GPU (benchmarks/shapes.py).
 """
 import argparse
 import sys
@@ -17,6 +18,7 @@ import numpy as np
 
 from benchmarks.common import Outcome, Sheet, load_clips, main, parser_of, start
 from benchmarks.looks import Looks, Watching
+from benchmarks.shape_runs import MOST_SLOWER, with_shapes
 from streamassist.config import make_method
 from streamassist.engine import Engine
 from streamassist.memory import METHODS
@@ -28,7 +30,6 @@ QUESTIONS = {
     "now": ("What is happening?", "Is there a person?", "What do you see now?"),
     "past": ("Was there a dog earlier?", "What happened before?", "Did a car appear earlier?"),
 }
-MOST_SLOWER = 1.5
 NOTHING = np.empty((0, 0, 3), np.uint8)
 
 
@@ -92,7 +93,7 @@ def command(argv: Sequence[str] | None = None) -> int:
     parser = parser_of(__doc__)
     parser.add_argument("--memory", default="recall")
     parser.add_argument("--step", type=float, default=4.0, help="seconds of stream a frame")
-    return main(parser, measure, argv)
+    return main(parser, with_shapes("latency", measure), argv)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,8 @@ the block's least and greatest numbers could give (Quest, 2406.10774; LServe, 25
 import torch
 from torch import Tensor
 
+from kernels.dispatch import use_triton
+
 WAYS = ("mean", "bound")
 
 
@@ -25,7 +27,7 @@ def block_scores_ref(query: Tensor, keys: Tensor, size: int, by: str = "mean") -
 def block_scores(query: Tensor, keys: Tensor, size: int, by: str = "mean") -> Tensor:
     if by not in WAYS:
         raise ValueError(f"by must be one of {WAYS}, not {by!r}")
-    if not keys.is_cuda:
+    if not use_triton(keys):
         return block_scores_ref(query, keys, size, by)
     from kernels.block_scores_triton import block_scores_triton
 

@@ -8,20 +8,26 @@ rotated keys, both (R, K, D) in raw's type; the turn is made in float32, halves 
 import torch
 from torch import Tensor
 
+from kernels.dispatch import use_triton
+
 
 def gather_rotate_ref(
     raw: Tensor, index: Tensor, cos: Tensor, sin: Tensor
 ) -> tuple[Tensor, Tensor]:
-    each = len(raw) // len(index)
-    index, cos, sin = (x.repeat_interleave(each, 0) for x in (index, cos, sin))
-    kept = raw.gather(1, index[..., None].expand(-1, -1, raw.shape[-1]))
-    x, half = kept.float(), raw.shape[-1] // 2
+    half = raw.shape[-1] // 2
+    if len(index) == 1 or index.stride(0) == 0:   # the same choice for all
+        kept = raw.index_select(1, index[0])
+    else:
+        each = index.repeat_interleave(len(raw) // len(index), 0)
+        kept = raw.gather(1, each[..., None].expand(-1, -1, raw.shape[-1]))
+    x = kept.float().unflatten(0, (len(index), -1))   # (G, R / G, K, D)
     swapped = torch.cat((-x[..., half:], x[..., :half]), -1)
-    return kept, (x * cos + swapped * sin).to(raw.dtype)
+    turned = x * cos[:, None] + swapped * sin[:, None]
+    return kept, turned.flatten(0, 1).to(raw.dtype)
 
 
 def gather_rotate(raw: Tensor, index: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:
-    if not raw.is_cuda:
+    if not use_triton(raw):
         return gather_rotate_ref(raw, index, cos, sin)
     from kernels.gather_rotate_triton import gather_rotate_triton
 

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from kernels.dispatch import use_triton
+
 GROUP, QUARTERS = 32, 4
 WORD = {4: torch.int16, 2: torch.uint8}
 
@@ -32,8 +34,8 @@ def pack_ref(x: Tensor, bits: int, values: bool) -> PackedKV:
     groups = _grouped(x.float(), values)
     low = groups.amin(-1).half()
     step = ((groups.amax(-1) - low.float()) / (2**bits - 1)).clamp_min(1e-7).half()
-    coded = (groups - low.float()[..., None]) / step.float()[..., None] + 0.5
-    coded = coded.floor().clamp(0, 2**bits - 1).int()
+    coded = (groups - low.float()[..., None]) / step.float()[..., None]
+    coded = coded.round().clamp(0, 2**bits - 1).int()   # halves to even
     codes = (coded if values else coded.transpose(-1, -2)).reshape(*x.shape[:2], QUARTERS, -1)
     shifts = torch.arange(QUARTERS, device=x.device)[:, None] * bits
     return PackedKV((codes << shifts).sum(-2).to(WORD[bits]), step, low, bits)
@@ -62,7 +64,7 @@ def pack(x: Tensor, bits: int, values: bool) -> PackedKV:
         raise ValueError(f"bits must be 4 or 2, not {bits}")
     if x.shape[1] % GROUP or x.shape[2] % QUARTERS:
         raise ValueError(f"{tuple(x.shape)}: tokens must come in {GROUP}s, channels in fours")
-    if not x.is_cuda:
+    if not use_triton(x):
         return pack_ref(x, bits, values)
     from kernels.kv_pack_triton import pack_triton
 

@@ -31,7 +31,10 @@ def _pack(
             low, high = tl.min(b_x, 0)[None], tl.max(b_x, 0)[None]
         low = low.to(tl.float16)
         step = tl.maximum((high - low.to(tl.float32)) / LEVELS, 1e-7).to(tl.float16)
-        code = tl.floor((b_x - low.to(tl.float32)) / step.to(tl.float32) + 0.5)
+        exact = tl.div_rn(b_x - low.to(tl.float32), step.to(tl.float32))   # as torch divides
+        code = tl.floor(exact + 0.5)
+        odd = code - 2.0 * tl.floor(0.5 * code)
+        code -= tl.where(code - exact == 0.5, odd, 0.0)   # halves to even
         code = tl.minimum(tl.maximum(code, 0.0), LEVELS * 1.0).to(tl.int32)
         words = words | (code << (quarter * BITS))
         if VALUES:

@@ -6,6 +6,8 @@ for a row (lse = -inf, and its o is not read), not both. Online softmax: arXiv 1
 import torch
 from torch import Tensor
 
+from kernels.dispatch import use_triton
+
 State = tuple[Tensor, Tensor]   # (o, lse)
 
 
@@ -19,7 +21,7 @@ def merge_state_ref(o_a: Tensor, lse_a: Tensor, o_b: Tensor, lse_b: Tensor) -> S
 
 
 def merge_state(o_a: Tensor, lse_a: Tensor, o_b: Tensor, lse_b: Tensor) -> State:
-    if not o_a.is_cuda:
+    if not use_triton(o_a):
         return merge_state_ref(o_a, lse_a, o_b, lse_b)
     from kernels.merge_state_triton import merge_state_triton
 

@@ -8,6 +8,7 @@ is folded into the query, a value's into its probability: no copy in full precis
 import torch
 from torch import Tensor
 
+from kernels.dispatch import use_triton
 from kernels.kv_pack import PackedKV, unpack
 
 
@@ -20,7 +21,7 @@ def packed_attention_ref(query: Tensor, keys: PackedKV, values: PackedKV) -> tup
 
 
 def packed_attention(query: Tensor, keys: PackedKV, values: PackedKV) -> tuple[Tensor, Tensor]:
-    if not query.is_cuda:
+    if not use_triton(query):
         return packed_attention_ref(query, keys, values)
     from kernels.packed_attention_triton import packed_attention_triton
 

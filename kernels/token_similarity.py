@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from kernels.dispatch import use_triton
+
 
 def token_similarity_ref(
     now: Tensor, before: Tensor, rows: int, columns: int, reach: int = 1
@@ -34,7 +36,7 @@ def _overlap(size: int, shift: int) -> slice:
 def token_similarity(
     now: Tensor, before: Tensor, rows: int, columns: int, reach: int = 1
 ) -> Tensor:
-    if not now.is_cuda:
+    if not use_triton(now):
         return token_similarity_ref(now, before, rows, columns, reach)
     from kernels.token_similarity_triton import token_similarity_triton
 

@@ -23,8 +23,8 @@ class Pass:
     """The forward pass under way.
 
     cos, sin: (S, D) of the query rows; mask: (1, 1, groups * S, T) bool, True where a row may look,
-    None for a single row, which sees everything; flash: use the flash-attn package; queries: takes
-    each layer's raw query (Hq, S, D) where a list was put here.
+    or numbers added to the scores, None for a single row, which sees everything; flash: use the
+    flash-attn package; queries: takes each layer's raw query (Hq, S, D) where a list was put here.
     """
 
     flash: bool = False
@@ -41,6 +41,17 @@ class Pass:
         if count > 1 and not self.flash:
             mask = torch.ones(count, past + count, dtype=torch.bool, device=cos.device)
             self.mask = mask.tril(past).repeat(self.groups, 1)[None, None]
+
+    def fix(
+        self, cos: Tensor, sin: Tensor, where: Tensor, slots: int, dtype: torch.dtype
+    ) -> None:
+        """Set up for rows written to the places `where` (S,) of a cache of which `slots` are
+        given: each sees the slots up to its own. The mask is added to the scores, so that no layer
+        has to turn it into numbers."""
+        hidden = torch.arange(slots, device=where.device)[None] > where[:, None]
+        mask = torch.zeros(hidden.shape, dtype=dtype, device=where.device)
+        mask = mask.masked_fill(hidden, -torch.inf).repeat(self.groups, 1)
+        self.cos, self.sin, self.mask = cos, sin, mask[None, None]
 
 
 class IdentityRotary(nn.Module):
@@ -67,7 +78,7 @@ def attend(
     if now.queries is not None:
         now.queries.append(query[0].clone())
     query = rotate(query, now.cos, now.sin)
-    if now.flash:
+    if now.flash and now.mask is None:   # flash-attn takes no mask
         return _flash(query, key, value, scaling), None
     _, heads, rows, dim = query.shape
     folded = query.reshape(1, key.shape[1], -1, dim)

@@ -73,6 +73,7 @@ class FakeLLM:
     name: str = "fake"
     num_axes: int = 1
     tokens_per_frame: int = 4
+    frame_side: int = 288
     stop_ids: frozenset[int] = frozenset({END})
     silence_id: int | None = None
     p_silence: float | None = None

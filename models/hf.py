@@ -1,4 +1,4 @@
-"""The part all transformers models share: a KVCache seen as a transformers Cache, chunks, forward.
+"""The part all transformers models share: chunks, forward passes, words.
 
 An adapter adds `encode` (frames to visual tokens) and what differs in its prompt and layout.
 """
@@ -9,14 +9,16 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
-from transformers import BatchEncoding, Cache, PreTrainedModel
-from transformers.cache_utils import CacheLayerMixin
+from transformers import BatchEncoding, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from models.attention import choose_flash, install
+from models.cache_view import view
 from models.checkpoint import head_dim_of, load_tokenizer, load_weights, rope_of, stop_ids_of
+from models.graphs import FixedShapes, rows_for
 from models.preprocess import read_settings
 from models.probing import yes_no_probe
+from models.reuse.tower import Tower
 from streamassist.cache import KVCache
 from streamassist.errors import StreamAssistError
 from streamassist.types import Chunk, Frame, Role, VisualTokens
@@ -25,35 +27,6 @@ YES_NO = "Is it true now? {statement} Answer yes or no."
 DESCRIBE = "Describe what is happening now in one short sentence."
 FRAMES_AT_ONCE = 32   # all checkpoints that we know were trained on videos of at least that many
 LIVE_SYSTEM = "You watch a live video and answer in one or two short sentences."
-
-
-class LayerView(CacheLayerMixin):
-    """One layer of a KVCache, as transformers wants to see it."""
-
-    def __init__(self, cache: KVCache, layer: int):
-        super().__init__()
-        self.cache, self.layer, self.is_initialized = cache, layer, True
-
-    def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
-        """The buffers exist already."""
-
-    def update(self, key_states: Tensor, value_states: Tensor, *_, **__) -> tuple[Tensor, Tensor]:
-        """Raw keys (1, H, S, D) -> rotated keys and values (1, H, size + S, D)."""
-        key, value = self.cache.update(self.layer, key_states[0], value_states[0])
-        return key[None], value[None]
-
-    def get_seq_length(self) -> int:
-        return self.cache.size
-
-    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
-        return self.cache.size + query_length, 0
-
-    def get_max_length(self) -> int:
-        return -1
-
-
-def view(cache: KVCache) -> Cache:
-    return Cache(layers=[LayerView(cache, i) for i in range(cache.num_layers)])
 
 
 class HFVideoLLM:
@@ -74,7 +47,10 @@ class HFVideoLLM:
     p_silence: float | None = None
     history_turns: int = 2
     tokens_per_frame: int = 0
+    frame_side: int = 448
     describe_prompt: str = DESCRIBE
+    fixed: FixedShapes | None = None
+    tower: Tower | None = None   # the vision transformer, taken apart for `--reuse`
 
     def __init__(
         self,
@@ -172,17 +148,40 @@ class HFVideoLLM:
 
         The cache is entered first: what it allocates must outlive inference mode.
         """
-        with cache.appending(chunk) as (cos, sin), torch.inference_mode():
-            self._pass.begin(cos, sin, cache.size)
-            positions = chunk.positions.to(self.device)
-            out = self.model(
-                **self.inputs(chunk),
-                position_ids=positions if self.num_axes == 1 else positions[:, None],
-                past_key_values=view(cache),
-                use_cache=True,
-                logits_to_keep=rows,
-            )
-        return out.logits[0].float().clone()
+        fixed = self.fixed if self._pass.queries is None else None
+        room = rows_for(len(chunk.ids)) if fixed else 0
+        with cache.appending(chunk, room) as (cos, sin), torch.inference_mode():
+            if fixed:
+                hidden = fixed.hidden(self.rows_of(chunk), chunk, cache, cos, sin)
+                logits = self.model.lm_head(hidden[:, -rows:])
+            else:
+                logits = self._logits(chunk, cache, cos, sin, rows)
+        return logits[0].float().clone()
+
+    def _logits(
+        self, chunk: Chunk, cache: KVCache, cos: Tensor, sin: Tensor, rows: int
+    ) -> Tensor:
+        self._pass.begin(cos, sin, cache.size)
+        positions = chunk.positions.to(self.device)
+        return self.model(
+            **self.inputs(chunk),
+            position_ids=positions if self.num_axes == 1 else positions[:, None],
+            past_key_values=view(cache),
+            use_cache=True,
+            logits_to_keep=rows,
+        ).logits
+
+    def use_graphs(self) -> None:
+        """From now on chunks have fixed shapes, replayed as CUDA graphs; raises StreamAssistError
+        where that cannot be."""
+        self.fixed = self.fixed or FixedShapes(self.model, self._pass, capture=True)
+
+    def rows_of(self, chunk: Chunk) -> Tensor:
+        """(S, D) what the decoder reads: text embedded, visual rows in their places."""
+        rows = self.model.get_input_embeddings()(chunk.ids.to(self.device))
+        if chunk.visual is not None:
+            rows[chunk.visual_at.to(self.device)] = chunk.visual.embeds.to(rows.dtype)
+        return rows
 
     def queries_of(self, chunk: Chunk, cache: KVCache) -> Tensor:
         """Append the chunk; the raw queries of its rows in every layer, (L, Hq, S, D) float32."""

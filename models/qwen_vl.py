@@ -1,17 +1,21 @@
 """Qwen2.5-VL (arXiv 2502.13923) and Qwen3-VL (arXiv 2511.21631).
 
 Each frame is fed as a still picture of its own, between <|vision_start|> and <|vision_end|>, so a
-live stream needs no frame pairs. Its rows have three positions (M-RoPE): time stays at the
-frame's start, height and width count from there.
+live stream needs no frame pairs; a `models.pairs.FramePair` is read as one picture two frames deep.
+Its rows have three positions (M-RoPE): time stays at the frame's start, height and width count from
+there.
 """
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
+from transformers.vision_utils import get_vision_window_index
 
 from models.hf import LIVE_SYSTEM, HFVideoLLM
+from models.pairs import patches_of
 from models.preprocess import Colour, PatchFrames, colour
+from models.reuse.families import qwen_tower
 from streamassist.types import Frame, VisualTokens
 
 FRAME_PIXELS = 448 * 448   # resized frames hold at most this many pixels
@@ -24,6 +28,7 @@ class QwenVL(HFVideoLLM):
     image_token = "<|image_pad|>"
     image_text = "<|vision_start|><|image_pad|><|vision_end|>"
     system = LIVE_SYSTEM
+    frame_side = round((FRAME_PIXELS * 3 / 4) ** 0.5)   # of 517 x 388
     mean: ClassVar[Colour]
     std: ClassVar[Colour]
 
@@ -39,6 +44,8 @@ class QwenVL(HFVideoLLM):
             max_pixels=FRAME_PIXELS,
         )
         self.tokens_per_frame = FRAME_PIXELS // (vision.patch_size * self.pixels.merge) ** 2
+        visual, pixels = self.model.model.visual, self.pixels
+        self.tower = qwen_tower(visual, pixels.mean, pixels.std, self.patch_order)
         names = ("<|vision_start|>", "<|vision_end|>")
         self._opens, self._closes = self.tokenizer.convert_tokens_to_ids(names)
 
@@ -47,7 +54,8 @@ class QwenVL(HFVideoLLM):
         """All frames in one pass of the vision tower, which keeps them apart."""
         if not frames:
             return []
-        patches, sizes = zip(*(self.pixels(f.image, self.device) for f in frames), strict=True)
+        made = (patches_of(self.pixels, frame, self.device) for frame in frames)
+        patches, sizes = zip(*made, strict=True)
         grids = torch.tensor([(1, *size) for size in sizes], device=self.device)
         out = self.model.get_image_features(torch.cat(patches), grids, return_dict=True)
         levels = getattr(out, "deepstack_features", None) or []
@@ -67,6 +75,10 @@ class QwenVL(HFVideoLLM):
     def _merged(self, size: tuple[int, int]) -> tuple[int, int, int]:
         return 1, size[0] // self.pixels.merge, size[1] // self.pixels.merge
 
+    def patch_order(self, grids: Tensor) -> Tensor | None:
+        """How the tower sorts the patches of grids (B, 3): their numbers (N,); None: not at all."""
+        return None
+
     def time_text(self, pts: float) -> str:
         """What stands before a frame; `pts` is in seconds."""
         return ""
@@ -85,6 +97,15 @@ class Qwen25VL(QwenVL):
     model_class = "Qwen2_5_VLForConditionalGeneration"
     mean = (0.48145466, 0.4578275, 0.40821073)
     std = (0.26862954, 0.26130258, 0.27577711)
+
+    def patch_order(self, grids: Tensor) -> Tensor:
+        """Window by window; the patches of a merged token stay together."""
+        vision, merge = self.model.config.vision_config, self.pixels.merge
+        windows, _ = get_vision_window_index(
+            grids, merge, vision.window_size, vision.patch_size
+        )
+        block = torch.arange(merge * merge, device=windows.device)
+        return (windows[:, None] * merge * merge + block).flatten().to(grids.device)
 
 
 class Qwen3VL(QwenVL):

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from models.hf import LIVE_SYSTEM, HFVideoLLM
 from models.preprocess import SquareFrames, colour
+from models.reuse.families import smol_tower
 from streamassist.types import Frame, VisualTokens
 
 HALF = (0.5, 0.5, 0.5)
@@ -23,6 +24,7 @@ class SmolVLM(HFVideoLLM):
     image_token = "<image>"
     image_text = "<image>"
     system = LIVE_SYSTEM
+    frame_side = 384   # of 512 x 384, the video format's longer edge
     frames_content = (
         {"type": "text", "text": INTRO},
         {"type": "image"},
@@ -41,6 +43,8 @@ class SmolVLM(HFVideoLLM):
         )
         self._across = side // config.vision_config.patch_size // config.scale_factor
         self.tokens_per_frame = self._across**2
+        core, pixels = self.model.model, self.pixels
+        self.tower = smol_tower(core.vision_model, pixels.mean, pixels.std)
         names = ("<fake_token_around_image>", "<global-img>")
         self._fake, self._global = self.tokenizer.convert_tokens_to_ids(names)
 

@@ -2,35 +2,36 @@
 import json
 import os
 import sys
+from argparse import Namespace
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TextIO
 
-from app import Parser, add_model_flags, build, config_of, run
+from app import Parser, add_model_flags, build, compose, config_of, run
+from streamassist.config import check_range
 from streamassist.errors import StreamAssistError
 from streamassist.types import Stats
 
 
 def replay_command(argv: list[str]) -> None:
     """A clip through the whole assistant, as JSON lines."""
+    from models.overlap import EncodeAhead
     from streamassist.replay import Plan, replay, replay_real_time
     from streamassist.video import open_video
 
-    parser = Parser(prog="python -m streamassist replay", description=replay_command.__doc__)
-    parser.add_argument("clip", help="a video file")
-    add_model_flags(parser)
-    parser.add_argument("--ask", action="append", default=[], metavar='"12.0:QUESTION"')
-    parser.add_argument("--watch", action="append", default=[], metavar='"0.5:Tell me when ..."')
-    parser.add_argument("--real-time", action="store_true", help="play at the clip's own speed")
-    parser.add_argument("--out", type=Path, help="file for the events; standard output without")
-    args = parser.parse_args(argv)
+    args = _replay_parser().parse_args(argv)
     config, video = config_of(args), open_video(args.clip)
+    _check_together(args)
     plan = Plan.parse(args.ask, args.watch)
     _check_output(args.out, video.path)
     app = build(config)
     print(f"Model: {app.reason}", file=sys.stderr)
     if args.real_time:
         events = replay_real_time(video, app.make_session, config, plan, app.clock)
+    elif args.together > 1:
+        ahead = EncodeAhead(app.model)
+        app = compose(ahead, app.reason, config, app.clock)
+        events = replay(video, app.make_session, config, plan, args.together, ahead.prepare)
     else:
         events = replay(video, app.make_session, config, plan)
     with nullcontext(sys.stdout) if args.out is None else args.out.open("w") as out:
@@ -38,6 +39,30 @@ def replay_command(argv: list[str]) -> None:
             _print(json.dumps(event.line()), out)
             if args.out and isinstance(event, Stats):
                 print(f"{event.t:.0f} s watched", file=sys.stderr)
+
+
+def _replay_parser() -> Parser:
+    parser = Parser(prog="python -m streamassist replay", description=replay_command.__doc__)
+    parser.add_argument("clip", help="a video file")
+    add_model_flags(parser)
+    parser.add_argument("--ask", action="append", default=[], metavar='"12.0:QUESTION"')
+    parser.add_argument("--watch", action="append", default=[], metavar='"0.5:Tell me when ..."')
+    parser.add_argument("--real-time", action="store_true", help="play at the clip's own speed")
+    parser.add_argument(
+        "--together", type=int, default=1, metavar="N",
+        help="frames encoded in one pass, ahead of their time; not with --real-time or --reuse",
+    )
+    parser.add_argument("--out", type=Path, help="file for the events; standard output without")
+    return parser
+
+
+def _check_together(args: Namespace) -> None:
+    check_range("--together", args.together, 1, 64)
+    if args.together > 1 and (args.real_time or args.reuse != "none"):
+        raise StreamAssistError(
+            "--together needs frames that are known before their time, each encoded for itself; "
+            "use it without --real-time and --reuse."
+        )
 
 
 def _print(line: str, out: TextIO) -> None:

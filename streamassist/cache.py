@@ -10,9 +10,10 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
+from kernels.gather_rotate import gather_rotate
 from streamassist.errors import StreamAssistError
 from streamassist.rope import Rope, rotate
-from streamassist.slots import Block, Branch, Layout, Slots, by_age, close_gaps, close_ranks
+from streamassist.slots import Block, Branch, Layout, Slots, by_age, close_gaps, close_ranks, picked
 from streamassist.types import Chunk, Role
 
 GROWTH = 512     # slots added at least when the buffers grow
@@ -95,30 +96,30 @@ class KVCache:
 
     def frames(self) -> list[int]:
         """Indices of the frames with at least one slot in any layer, oldest first."""
-        used = self.in_use()
-        return used.frame[used.role == Role.VISUAL].unique().tolist()
+        return self.in_use().shown("frame").unique().tolist()
 
     def time_span(self) -> tuple[float, float] | None:
         """Stream times of the oldest and the newest frame held, None without frames."""
-        used = self.in_use()
-        pts = used.pts[used.role == Role.VISUAL]
+        pts = self.in_use().shown("pts")
         return (float(pts.min()), float(pts.max())) if len(pts) else None
 
     # ------------------------------------------------------------ writing
 
     @contextmanager
-    def appending(self, chunk: Chunk) -> Iterator[tuple[Tensor, Tensor]]:
-        """Around a forward pass: yields cos, sin (S, D) for its queries.
+    def appending(self, chunk: Chunk, room: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+        """Around a forward pass, which writes at most `room` slots behind the cache, at least the
+        chunk's: yields cos, sin (S, D) for its queries.
 
         The chunk counts only once every layer was written; after an error the cache is as before.
         """
         count = chunk.positions.shape[1]
-        self._reserve(self.size + count)
+        self._reserve(self.size + max(count, room))
         cos, sin = self.rope.cos_sin(chunk.positions.to(self.device))
         self._incoming = (count, cos, sin)
         try:
             yield cos, sin
-            self._describe(chunk, count)
+            new = self.slots.map(lambda f: f[..., self.size : self.size + count])
+            self._groups = new.describe(chunk, self._groups)
             self.size += count
             self.next_position = chunk.start + chunk.span
         finally:
@@ -134,18 +135,6 @@ class KVCache:
         self.rotated[layer, :, new] = rotate(key, cos, sin)
         self.value[layer, :, new] = value
         return self.rotated[layer, :, : new.stop], self.value[layer, :, : new.stop]
-
-    def _describe(self, chunk: Chunk, count: int) -> None:
-        s = self.slots.map(lambda f: f[..., self.size : self.size + count])
-        s.position[:] = chunk.positions.cpu()[:, None]
-        s.pts[:], s.role[:], s.frame[:] = chunk.pts, int(chunk.role), chunk.frame
-        if chunk.visual is None:   # each text token stands alone, so any of them may leave
-            s.group[:] = torch.arange(self._groups, self._groups + count)
-            s.base[:], s.span[:] = s.position[0], 1
-            self._groups += count
-        else:
-            s.group[:], s.base[:], s.span[:] = self._groups, chunk.start, chunk.span
-            self._groups += 1
 
     def _reserve(self, size: int) -> None:
         if size <= self.capacity:
@@ -190,13 +179,11 @@ class KVCache:
         """From slot `start` on, have the slots at these places: (K,), or (L, K) by layer."""
         part, where = slice(start, start + index.shape[-1]), index.to(self.device)
         for buffer in (self.raw, self.rotated, self.value):
-            buffer[:, :, part] = (
-                buffer.index_select(2, where) if index.ndim == 1
-                else buffer.gather(2, where[:, None, :, None].expand(buffer[:, :, part].shape))
-            )
-        chosen = self.slots.select(index)
-        for fact, kept in zip(self.slots.fields(), chosen.fields(), strict=True):
-            fact[..., part] = kept
+            buffer[:, :, part] = picked(buffer, where)
+        self._describe(part, index)
+
+    def _describe(self, part: slice, index: Tensor) -> None:
+        self.slots.write(part, self.slots.select(index))
         self.size = part.stop
 
     def wipe(self) -> None:
@@ -222,10 +209,13 @@ class KVCache:
 
     def place(self, layout: Layout, every: bool = False) -> None:
         """Give all slots in use new positions; those that moved (or `every`) are rotated anew."""
-        s = self.in_use()
-        moved = (layout.position != s.position).any(0).any(0) | every
-        s.position[:], s.base[:], s.span[:] = layout.position, layout.base, layout.span
+        moved = (layout.position != self.in_use().position).any(0).any(0) | every
+        self._stand(layout)
         self._rotate(moved.nonzero()[:, 0])
+
+    def _stand(self, layout: Layout) -> None:
+        s = self.in_use()
+        s.position[:], s.base[:], s.span[:] = layout.position, layout.base, layout.span
         self.next_position = int((s.base[:, -1] + s.span[:, -1]).max())
 
     def move(self, delta: Tensor) -> None:
@@ -235,13 +225,18 @@ class KVCache:
 
     def _rotate(self, where: Tensor) -> None:
         """Rotate the keys at these slots (W,) to where their positions now say."""
-        if not len(where):
-            return
+        if len(where):
+            self.rotated[:, :, where.to(self.device)] = self._turned(where, where)[1]
+
+    def _turned(self, index: Tensor, where: Tensor) -> tuple[Tensor, Tensor]:
+        """The raw keys at places (W,), or (L, W) by layer, and these rotated to where the slots at
+        places `where` (W,) now stand: both (L, H, W, D)."""
         positions = self.slots.position[..., where].to(self.device)
         angles = self.rope.cos_sin(positions.flatten(1))
-        cos, sin = (a.view(positions.shape[1], 1, len(where), -1) for a in angles)
-        where = where.to(self.device)
-        self.rotated[:, :, where] = rotate(self.raw.index_select(2, where), cos, sin)
+        cos, sin = (a.view(positions.shape[1], len(where), -1) for a in angles)
+        index = index.to(self.device).expand(len(cos), -1)
+        both = gather_rotate(self.raw.flatten(0, 1), index, cos, sin)
+        return tuple(x.unflatten(0, self._shape[:2]) for x in both)
 
     # ------------------------------------------------------------ pages
 
@@ -268,14 +263,18 @@ class KVCache:
         self.size += count
         start = self.num_pinned
         order = by_age(self.in_use().map(lambda f: f[..., start:])) + start
-        self._arrange(start, order if self.layered else order[0])
-        self.place(close_gaps(self.in_use()), every=True)
+        every = torch.arange(self.size)
+        index = torch.cat((every[:start].expand(len(order), -1), order), 1)
+        index = index if self.layered else index[0]
+        self._describe(slice(self.size), index)
+        self._stand(close_gaps(self.in_use()))
+        kept = *self._turned(index, every), picked(self.value, index.to(self.device))
+        for buffer, moved in zip((self.raw, self.rotated, self.value), kept, strict=True):
+            buffer[:, :, : self.size] = moved
 
     def _write(self, block: Block, part: slice) -> None:
         self.raw[:, :, part], self.value[:, :, part] = block.raw, block.value
-        facts = block.slots.spread(self.slots.planes)
-        for mine, theirs in zip(self.slots.fields(), facts.fields(), strict=True):
-            mine[..., part] = theirs
+        self.slots.write(part, block.slots.spread(self.slots.planes))
 
     # ------------------------------------------------------------ branches
 

@@ -12,6 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from kernels.kv_pack import QUARTERS, PackedKV
+from kernels.kv_pack import pack as pack_words
+from kernels.kv_pack import unpack as unpack_words
+
 TOKENS, CHANNELS = -2, -1              # axes along which a group of numbers may lie
 GROUP = 32                             # numbers that share one scale
 PER_BYTE = {2: 8, 3: 5, 4: 4, 16: 2}   # digits in base `levels` that one byte holds
@@ -126,14 +130,39 @@ def _spread(facts: Tensor, size: int, count: int) -> Tensor:
 
 # ---------------------------------------------------------------- KIVI, VidKV
 
-def kivi_keys(keys: Tensor) -> Grouped:
+@dataclass(frozen=True, slots=True)
+class Words:
+    """A page of whole groups as `kernels.kv_pack` has it; numbers and bytes as of `quantise`."""
+
+    kv: PackedKV     # of the heads of all layers
+    values: bool
+    shape: torch.Size
+    dtype: torch.dtype
+
+    @property
+    def bytes(self) -> int:
+        return self.kv.bytes
+
+    def decode(self) -> Tensor:
+        return unpack_words(self.kv, self.values).view(self.shape).to(self.dtype)
+
+
+def _words(x: Tensor, values: bool) -> Words:
+    return Words(pack_words(x.flatten(0, 1), 2, values), values, x.shape, x.dtype)
+
+
+def kivi_keys(keys: Tensor) -> Packed:
     """2 bits, per channel over groups of tokens (KIVI, arXiv 2402.02750, section 3.2)."""
-    return quantise(keys, 4, TOKENS)
+    if keys.shape[TOKENS] % GROUP or keys.shape[CHANNELS] % QUARTERS:
+        return quantise(keys, 4, TOKENS)
+    return _words(keys, values=False)
 
 
-def kivi_values(values: Tensor) -> Grouped:
+def kivi_values(values: Tensor) -> Packed:
     """2 bits, per token over groups of channels (KIVI, section 3.2)."""
-    return quantise(values, 4, CHANNELS)
+    if values.shape[TOKENS] % GROUP or values.shape[CHANNELS] != QUARTERS * GROUP:
+        return quantise(values, 4, CHANNELS)
+    return _words(values, values=True)
 
 
 @dataclass(frozen=True, slots=True)

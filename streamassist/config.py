@@ -21,12 +21,14 @@ def check_range(name: str, value: float, low: float, high: float) -> None:
 class EngineConfig:
     """fps: frames a second given to the model; tokens_per_turn: answer tokens between two frames;
     max_answer_tokens: longest answer; branch: where a question stands while frames arrive
-    ("follow" the newest frame, or "overlap": stay where it was asked)."""
+    ("follow" the newest frame, or "overlap": stay where it was asked); cuda_graphs: the model's
+    passes have fixed shapes, which a GPU replays (models/graphs.py)."""
 
     fps: float = 2.0
     tokens_per_turn: int = 8
     max_answer_tokens: int = 64
     branch: str = "follow"
+    cuda_graphs: bool = False
 
     def __post_init__(self) -> None:
         check_range("--fps", self.fps, 0.1, 30)
@@ -80,7 +82,7 @@ class ServerConfig:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """`memory`, `response` and `tokens` are "name" or "name:field=value,field=value".
+    """`memory`, `response`, `tokens` and `reuse` are "name" or "name:field=value,field=value".
 
     keep: the folder for what outlives RAM, "" for none; keep_mb: its quota, in MB of 1e6 bytes.
     """
@@ -89,6 +91,7 @@ class Config:
     memory: str = "recall"
     response: str = "change_gate"
     tokens: str = "none"
+    reuse: str = "none"
     source: str = "sample"
     quantize: str = "none"        # none | int8 | nf4 (bitsandbytes, CUDA)
     attention: str = "auto"       # auto | sdpa | flash_attention_2

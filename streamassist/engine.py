@@ -13,7 +13,9 @@ import torch
 
 from streamassist.cache import KVCache
 from streamassist.config import EngineConfig
+from streamassist.errors import StreamAssistError
 from streamassist.memory.base import CONTEXT_RESERVE, MemoryPolicy, drop_oldest
+from streamassist.reuse import EncoderReuse
 from streamassist.tokens import TokenReducer
 from streamassist.types import Frame, Role, VideoLLM, VisualTokens
 
@@ -56,15 +58,21 @@ class Change:
 
 
 class Engine:
-    """A model, a cache, a memory policy and a token reducer; all state of one stream lives here."""
+    """A model and all state of one stream: a cache, a memory policy, a token reducer, and what the
+    encoder reuses."""
 
     def __init__(
         self, model: VideoLLM, memory: MemoryPolicy, config: EngineConfig,
-        tokens: TokenReducer | None = None,
+        tokens: TokenReducer | None = None, reuse: EncoderReuse | None = None,
     ):
         self.model, self.memory, self.config = model, memory, config
+        if config.cuda_graphs:
+            use_graphs(model)
         self.reducer = tokens or TokenReducer()
-        self.tokens_seen = self.tokens_read = 0
+        self.reuse = reuse or EncoderReuse()
+        self.reuse.attach(model)
+        self.tokens_seen = self.tokens_read = self.frames_encoded = 0
+        self.encoder_work = 0.0
         memory.attach(model)
         self.cache: KVCache = model.new_cache()
         self.turn: Turn | None = None
@@ -77,6 +85,7 @@ class Engine:
         self.cache.reset()
         self.memory.reset()
         self.reducer.reset()
+        self.reuse.reset()
         self.turn = self._previous = self._spoken = None
         self._append(self.model.prompt_ids(), Role.PROMPT, 0.0)
         self.cache.pin()
@@ -88,12 +97,16 @@ class Engine:
         self.cache.truncate(self.cache.size)
         self.cache.wipe()
         self.reducer.reset()
+        self.reuse.reset()
         self._previous = self._spoken = None
 
-    def figures(self) -> dict[str, dict[str, int]]:
-        """Bytes held outside of the cache by tier; visual tokens encoded, and of these read."""
+    def figures(self) -> dict[str, dict[str, float]]:
+        """Bytes held outside of the cache by tier; visual tokens encoded, and of these read; frames
+        encoded, the work on these in whole frames, and bytes kept of them to save work."""
         return {"pages": self.memory.bytes(),
-                "tokens": {"seen": self.tokens_seen, "read": self.tokens_read}}
+                "tokens": {"seen": self.tokens_seen, "read": self.tokens_read},
+                "encoder": {"frames": self.frames_encoded, "work": round(self.encoder_work, 2),
+                            "bytes": self.reuse.bytes}}
 
     def _append(
         self, ids: Sequence[int], role: Role, pts: float, cache: KVCache | None = None
@@ -109,7 +122,9 @@ class Engine:
         if not self.reducer.wants(frame.image, frame.pts):
             self.tokens_seen += self.model.tokens_per_frame
             return Change(0.0, distance(self._previous, self._spoken), None, 0.0)
-        seen = self.model.encode([frame])[0]
+        seen = self.reuse.encode(frame)
+        self.frames_encoded += 1
+        self.encoder_work += self.reuse.work
         tokens = self.reducer.reduce(seen, frame.image)
         self.tokens_seen += len(seen.embeds)
         if tokens is None:
@@ -249,6 +264,13 @@ class Engine:
                 return self.model.probe(statement, self.cache, pts)
             finally:
                 self.cache.truncate(first_slot)
+
+
+def use_graphs(model: VideoLLM) -> None:
+    """Raises StreamAssistError where the model or the machine has no CUDA graphs."""
+    if not hasattr(model, "use_graphs"):
+        raise StreamAssistError(f"--cuda-graphs does not suit the model {model.name}.")
+    model.use_graphs()
 
 
 def distance(a: torch.Tensor, b: torch.Tensor | None) -> float:

@@ -2,18 +2,20 @@
 
 QuickDecoder (QuickVideo, arXiv 2505.16175): a file is split at its key frames, the parts are
 decoded by several workers, the pictures come out in order. Live sources have no future to decode.
+Frames may also be handed on in groups, to be encoded together.
 """
 import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import chain, pairwise
+from itertools import chain, islice, pairwise
 from queue import Full, Queue
 from threading import Event, Thread
 from typing import Any, TypeVar
 
 import numpy as np
 
+from streamassist.types import Frame
 from streamassist.video import VideoFile
 
 T = TypeVar("T")
@@ -85,6 +87,32 @@ def frames_in_parts(video: VideoFile, fps: float, workers: int = WORKERS) -> Ite
         lambda a=a, b=b: list(video.frames_between(fps, a, b)) for a, b in spans
     ]
     yield from chain.from_iterable(in_order(tasks, workers))
+
+
+def in_groups(
+    frames: Iterator[Frame], size: int, prepare: Callable[[list[Frame]], None]
+) -> Iterator[Frame]:
+    """The same frames; each `size` of them are given to `prepare` when the group before them is
+    begun. What the source raises is raised here, behind the frames before it."""
+    frames, fault = iter(frames), []
+
+    def group() -> list[Frame]:
+        taken: list[Frame] = []
+        try:
+            taken.extend(islice(frames, size))
+        except Exception as error:   # `taken` has the frames before it
+            fault.append(error)
+        if taken:
+            prepare(taken)
+        return taken
+
+    now = group()
+    while now:
+        following = [] if fault else group()
+        yield from now
+        now = following
+    if fault:
+        raise fault[0]
 
 
 def parts_of(video: VideoFile) -> list[float]:

@@ -14,7 +14,7 @@ from streamassist.clock import Clock
 from streamassist.config import Config
 from streamassist.errors import StreamAssistError
 from streamassist.frames import RawFrame
-from streamassist.ingest import ahead, frames_in_parts
+from streamassist.ingest import ahead, frames_in_parts, in_groups
 from streamassist.session import Session
 from streamassist.types import (
     AddRule,
@@ -68,20 +68,24 @@ class Plan:
 
 
 def replay(
-    video: VideoFile, make_session: MakeSession, config: Config, plan: Plan
+    video: VideoFile, make_session: MakeSession, config: Config, plan: Plan,
+    together: int = 1, prepare: Callable[[list[Frame]], None] | None = None,
 ) -> Iterator[Event]:
-    """Stream time, nothing dropped, deterministic but for wall-clock fields."""
+    """Stream time, nothing dropped, deterministic but for wall-clock fields.
+
+    prepare: told which frames come next, `together` at a time, so that they can be encoded at once.
+    """
     events: list[Event] = []
     session = make_session(events.append)
     waiting, t, stats_due, seen = list(plan.commands), 0.0, STATS_EVERY_S, 0
     shots = ahead(frames_in_parts(video, config.engine.fps))
-    for seen, (image, pts) in enumerate(shots, 1):
-        while waiting and waiting[0][0] < pts:
+    frames = (Frame(image, pts, index) for index, (image, pts) in enumerate(shots))
+    for frame in in_groups(frames, together, prepare) if prepare else frames:
+        while waiting and waiting[0][0] < frame.pts:
             t = max(t, waiting[0][0])
             _submit(session, waiting.pop(0)[1], t)
             _talk(session, t, config.engine.tokens_per_turn)
-        t = pts
-        frame = Frame(image, pts, seen - 1)
+        t, seen = frame.pts, frame.index + 1
         _guarded(session, t, partial(session.observe, frame))
         _talk(session, t, config.engine.tokens_per_turn)
         if t >= stats_due:

@@ -2,7 +2,20 @@
 import pytest
 import torch
 
-from made_up import add_frame, append, frame_chunk, new_cache, pinned_cache, text_chunk
+from kernels.dispatch import SWITCH
+from kernels.gather_rotate import gather_rotate
+from made_up import (
+    DIM,
+    HEADS,
+    LAYERS,
+    add_frame,
+    append,
+    frame_chunk,
+    new_cache,
+    pinned_cache,
+    text_chunk,
+)
+from streamassist.cache import KVCache
 from streamassist.rope import rotate
 from streamassist.types import Role
 
@@ -58,6 +71,30 @@ def test_renumber_closes_gaps_and_keeps_the_layout_of_a_frame(num_axes):
     relative = cache.used().position - cache.used().position[0, 0]
     assert torch.equal(relative, whole.used().position)
     assert cache.next_position - int(cache.used().position[0, 0]) == whole.next_position
+    assert_rotated(cache)
+
+
+@AXES
+def test_keys_are_gathered_and_turned_by_the_kernel_those_that_moved(num_axes, monkeypatch):
+    turned = []
+
+    def spy(raw, index, cos, sin):
+        turned.append(index.shape[-1])
+        return gather_rotate(raw, index, cos, sin)
+
+    monkeypatch.setattr("streamassist.cache.gather_rotate", spy)
+    cache = pinned_cache(num_axes)
+    for frame in range(3):
+        add_frame(cache, frame)
+    block = cache.copy_out(torch.arange(3, 7))
+    cache.keep(torch.tensor([False] * 4 + [True] * 8))
+    cache.renumber()
+    assert turned == [3]                # the prompt moved up
+    cache.renumber()
+    assert turned == [3]                # nothing moved
+    cache.insert(block)
+    assert turned == [3, cache.size]    # gathered in their new order and turned, all at once
+    assert cache.frames() == [0, 1, 2] and cache.used().frame[3:7].tolist() == [0] * 4
     assert_rotated(cache)
 
 
@@ -158,3 +195,20 @@ def test_reset_leaves_no_byte():
     assert cache.size == cache.num_pinned == cache.next_position == 0
     assert not any(b.any() for b in (cache.raw, cache.rotated, cache.value))
     assert cache.time_span() is None and cache.frames() == []
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
+def test_on_a_gpu_the_kernel_turns_keys_to_the_same(monkeypatch):
+    monkeypatch.setenv(SWITCH, "1")
+    source = pinned_cache(3)
+    for frame in range(6):
+        add_frame(source, frame)
+    block, caches = source.copy_out(torch.arange(source.size)), []
+    for device in ("cpu", "cuda"):
+        cache = KVCache(LAYERS, HEADS, DIM, source.rope, 3, device=device)
+        cache.insert(block)
+        cache.keep(torch.arange(cache.size) % 3 != 1)
+        cache.renumber()
+        caches.append(cache.rotated[:, :, : cache.size].cpu())
+    torch.testing.assert_close(*caches, atol=1e-5, rtol=0)

@@ -9,6 +9,7 @@ from streamassist.codec import (
     CHANNELS,
     PER_BYTE,
     TOKENS,
+    Words,
     kivi_keys,
     kivi_values,
     pack,
@@ -189,3 +190,25 @@ def test_cold_data_that_is_no_code_or_of_another_size_is_refused(data):
     good = cold(torch.randn(1, 2, 7, 8))
     with pytest.raises(ValueError):
         replace(good, data=data).decode()
+
+
+# ---------------------------------------------------------------- the kernel's layout
+
+@pytest.mark.parametrize("codec, axis, dim", [(kivi_keys, TOKENS, 20), (kivi_keys, TOKENS, 64),
+                                              (kivi_values, CHANNELS, 128)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_pages_of_whole_groups_are_packed_by_the_kernel_to_the_same_numbers(
+    codec, axis, dim, dtype
+):
+    x = sample(tokens=64, dim=dim, dtype=dtype)
+    x[0, 0, :, 3] = 0.1   # a channel that does not move
+    mine, plain = codec(x), quantise(x, 4, axis)
+    assert isinstance(mine, Words) and mine.bytes == plain.bytes
+    assert error(mine, x) == pytest.approx(error(plain, x), rel=1e-3)
+    torch.testing.assert_close(mine.decode(), plain.decode(), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("codec, tokens, dim", [(kivi_keys, 45, 64), (kivi_keys, 64, 18),
+                                                (kivi_values, 64, 64), (kivi_values, 45, 128)])
+def test_other_pages_are_packed_as_ever(codec, tokens, dim):
+    assert not isinstance(codec(sample(tokens=tokens, dim=dim)), Words)

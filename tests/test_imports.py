@@ -92,10 +92,11 @@ TABLE = {
     "streamassist.tokens": May(
         f"{METHODS} streamassist.motion streamassist.tokens", "torch numpy", THREADS
     ),
+    "streamassist.reuse": May(f"{CORE} streamassist.config", "torch", THREADS),
     "streamassist.response": May(f"{METHODS} streamassist.response", "torch", THREADS),
     "streamassist.engine": May(
         f"{METHODS} streamassist.memory streamassist.tokens streamassist.response "
-        "streamassist.frames",
+        "streamassist.reuse streamassist.frames",
         "torch numpy", THREADS,
     ),
     "streamassist.speaker": May(TALK, "", THREADS),
@@ -114,6 +115,8 @@ TABLE = {
         "models kernels",
         "torch transformers safetensors huggingface_hub numpy PIL flash_attn bitsandbytes",
     ),
+    "models.reuse": May(f"{CORE} streamassist.config streamassist.reuse streamassist.rope "
+                        "models.reuse models.nano.backbone", "torch", THREADS),
     "ui": May(f"ui {CORE} streamassist.config", "gradio fastapi starlette uvicorn"),
     "app": May("*", "*"),
 }

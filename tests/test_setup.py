@@ -135,6 +135,32 @@ def test_gpu_stages_say_not_run_where_there_is_no_gpu(monkeypatch, capsys):
     assert gpu.main() == 2
 
 
+def test_the_benchmarks_of_the_gpu_share_one_limit(monkeypatch, capsys):
+    gpu, now, given = load("gpu"), [1000.0], []
+
+    def call(*args: str, limit_s: float) -> int:
+        given.append((args[1], limit_s, args[-1]))
+        now[0] += limit_s   # each takes all it may
+        return 124 if args[1] == "benchmarks.gpu_kernels" else 0
+
+    monkeypatch.setattr(gpu, "missing", lambda *_modules: None)
+    monkeypatch.setattr(gpu, "call", call)
+    monkeypatch.setattr(gpu.time, "monotonic", lambda: now[0])
+    assert gpu.bench() == 124
+    assert [limit_s for _, limit_s, _ in given] == [150, 220, 160] and now[0] == 1000 + gpu.LIMIT_S
+    assert [seconds for *_, seconds in given[1:]] == ["160", "100"]
+    given.clear()
+    monkeypatch.setattr(gpu, "LIMIT_S", 160)
+    gpu.bench()
+    assert [module for module, *_ in given] == ["benchmarks.gpu_kernels"]
+    assert capsys.readouterr().out.count("not run (no time is left)") == 2
+
+
+def test_a_part_that_takes_too_long_is_stopped(capsys):
+    assert load("gpu").call("-c", "import time; time.sleep(60)", limit_s=0.5) == 124
+    assert "stopped after 0 s" in capsys.readouterr().out
+
+
 def test_a_missing_module_is_named():
     assert load("gpu").missing("no_such_module") == "no_such_module is missing"
 

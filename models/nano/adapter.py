@@ -24,11 +24,11 @@ from models.nano.backbone import (
     pooled_tokens,
 )
 from models.nano.network import (
-    LORA_SCALE,
     MOST_FRAMES,
     NUM_TOKENS,
     TOKEN_SIDE,
     Projector,
+    corrected,
     load_backbone,
     lora_sites,
 )
@@ -49,6 +49,7 @@ class Nano(HFVideoLLM):
     image_token = "<|endoftext|>"   # only holds the place of a visual row
     history_turns = 0
     tokens_per_frame = NUM_TOKENS
+    frame_side = INPUT_SIZE
     describe_prompt = prompts.DESCRIBE
     note = (
         "nano is a small model that runs on this computer. It describes everyday scenes in a "
@@ -83,16 +84,18 @@ class Nano(HFVideoLLM):
         attention: str = "auto",
         state: Mapping[str, Tensor] | None = None,
         bits: int | None = None,
+        decode: bool = True,
     ) -> "Nano":
         """Everything from verified files; `state` (as training exports it) replaces ours, and
-        `bits` rounds the layers of the text model, to see what that costs."""
+        `bits` rounds the layers of the text model, to see what that costs. With `decode` words are
+        said with 8-bit weights on a CPU, in 0.6 of the time (docs/results.md)."""
         state = load_own_weights() if state is None else unpacked(state)
         device, folder = torch.device(device), text_model_dir()
         model = load_weights(cls.model_class, folder, device)
         merge_lora(model, state)
         if bits:
             round_linears(model.model, bits)
-        pack_linears(model)
+        pack_linears(model, decode)
         projector = make_projector(state, model.config.hidden_size).to(device)
         backbone = load_backbone(model.dtype).to(device)
         flag = make_flag(state, model)
@@ -184,7 +187,7 @@ def merge_lora(model: PreTrainedModel, state: Mapping[str, Tensor]) -> None:
         for layer, parent, name in lora_sites(model):
             weight = getattr(parent, name).weight
             a, b = (_tensor(state, f"lora.{layer}.{name}.{x}").to(weight.device) for x in "ab")
-            weight.copy_(weight.float() + LORA_SCALE * b.float() @ a.float())
+            weight.copy_(corrected(weight, a, b))
 
 
 def make_projector(state: Mapping[str, Tensor], dim: int) -> Projector:

@@ -6,6 +6,8 @@ such networks do (arXiv 1906.06423). TensorFlow's asymmetric "SAME" padding matt
 stride is 2.
 """
 import math
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -29,15 +31,38 @@ STAGES = (
 class SameConv(nn.Conv2d):
     """Conv2d with TensorFlow's "SAME" padding."""
 
-    def forward(self, x: Tensor) -> Tensor:
+    def margins(self, size: int) -> tuple[int, int]:
+        """Zeros before and after a side of `size`."""
         k, stride = self.kernel_size[0], self.stride[0]
         if stride == 1:
-            return F.conv2d(x, self.weight, self.bias, 1, (k - 1) // 2, 1, self.groups)
-        h, w = x.shape[-2:]
-        pad_h = max((math.ceil(h / stride) - 1) * stride + k - h, 0)
-        pad_w = max((math.ceil(w / stride) - 1) * stride + k - w, 0)
-        x = F.pad(x, (pad_w // 2, pad_w - pad_w // 2, pad_h // 2, pad_h - pad_h // 2))
-        return F.conv2d(x, self.weight, self.bias, stride, 0, 1, self.groups)
+            return (k - 1) // 2, (k - 1) // 2
+        pad = max((math.ceil(size / stride) - 1) * stride + k - size, 0)
+        return pad // 2, pad - pad // 2
+
+    def bare(self, x: Tensor) -> Tensor:
+        """The convolution without any padding."""
+        return F.conv2d(x, self.weight, self.bias, self.stride, 0, 1, self.groups)
+
+    def forward(self, x: Tensor) -> Tensor:
+        (top, bottom), (left, right) = (self.margins(size) for size in x.shape[-2:])
+        if self.stride[0] == 1:
+            return F.conv2d(x, self.weight, self.bias, 1, (top, left), 1, self.groups)
+        return self.bare(F.pad(x, (left, right, top, bottom)))
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step of the backbone: only `conv` looks at neighbours. x + y where `residual`."""
+
+    module: nn.Module
+    lift: Callable[[Tensor], Tensor]
+    conv: SameConv
+    settle: Callable[[Tensor], Tensor]
+    residual: bool = False
+
+    def __call__(self, x: Tensor) -> Tensor:
+        y = self.settle(self.conv(self.lift(x)))
+        return x + y if self.residual else y
 
 
 def _norm(channels: int) -> nn.BatchNorm2d:
@@ -59,11 +84,14 @@ class MBConv(nn.Module):
         self._project_conv = SameConv(c_mid, c_out, 1, bias=False)
         self._bn2 = _norm(c_out)
 
-    def forward(self, x: Tensor) -> Tensor:
-        y = F.relu6(self._bn0(self._expand_conv(x))) if self.expand else x
-        y = F.relu6(self._bn1(self._depthwise_conv(y)))
-        y = self._bn2(self._project_conv(y))
-        return x + y if self.residual else y
+    def lift(self, x: Tensor) -> Tensor:
+        return F.relu6(self._bn0(self._expand_conv(x))) if self.expand else x
+
+    def settle(self, y: Tensor) -> Tensor:
+        return self._bn2(self._project_conv(F.relu6(self._bn1(y))))
+
+    def stage(self) -> Stage:
+        return Stage(self, self.lift, self._depthwise_conv, self.settle, self.residual)
 
 
 class EfficientNetLite0(nn.Module):
@@ -87,12 +115,20 @@ class EfficientNetLite0(nn.Module):
         self._bn1 = _norm(FEATURE_DIM)
         self._fc = nn.Linear(FEATURE_DIM, 1000)
 
+    def stages(self) -> list[Stage]:
+        """All that `forward` does, step by step."""
+        stem, head = self._conv_stem, self._conv_head
+        return [
+            Stage(stem, nn.Identity(), stem, lambda y: F.relu6(self._bn0(y))),
+            *(block.stage() for block in self._blocks),
+            Stage(head, nn.Identity(), head, lambda y: F.relu6(self._bn1(y))),
+        ]
+
     def forward(self, x: Tensor) -> Tensor:
         """(B, 3, 288, 288) -> (B, 1280, 9, 9)."""
-        x = F.relu6(self._bn0(self._conv_stem(x)))
-        for block in self._blocks:
-            x = block(x)
-        return F.relu6(self._bn1(self._conv_head(x)))
+        for stage in self.stages():
+            x = stage(x)
+        return x
 
     def classify(self, features: Tensor) -> Tensor:
         """(B, 1280, H, W) -> (B, 1000) logits."""

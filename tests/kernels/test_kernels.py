@@ -5,11 +5,15 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
-from tests.kernel_cases import CASES, TOLERANCE, error_of
+from kernels import dispatch
+from kernels.gather_rotate import gather_rotate_ref
+from streamassist.rope import rotate
+from tests.kernel_cases import CASES, TOLERANCE, error_of, gather_rotate
 
 ROOT = Path(__file__).resolve().parents[2]
 ALL = [(name, number) for name, cases in CASES.items() for number in range(len(cases))]
@@ -38,6 +42,33 @@ def interpreted() -> dict[tuple[str, int], float]:
 @pytest.mark.parametrize(("name", "number"), ALL)
 def test_interpreted_it_agrees_with_its_reference(interpreted, name, number):
     assert interpreted[name, number] < TOLERANCE[CASES[name][number][-1]]
+
+
+@pytest.mark.parametrize("cuda, switch, there, runs", [
+    (True, "1", True, True), (True, None, True, False), (True, "0", True, False),
+    (True, "1", False, False), (False, "1", True, False),
+])
+def test_triton_runs_where_it_is_asked_for_and_there(monkeypatch, cuda, switch, there, runs):
+    monkeypatch.delenv(dispatch.SWITCH, raising=False)
+    if switch:
+        monkeypatch.setenv(dispatch.SWITCH, switch)
+    monkeypatch.setattr(dispatch, "installed", lambda: there)
+    assert dispatch.use_triton(SimpleNamespace(is_cuda=cuda)) is runs
+
+
+@pytest.mark.parametrize("groups", [1, 2, 6])
+def test_gather_and_rotate_by_hand(groups):
+    """Row by row; a choice that all share may also be an expanded one."""
+    _, (raw, index, cos, sin) = gather_rotate("cpu", 6, 9, 4, groups, 8, torch.float32)
+    kept, turned = gather_rotate_ref(raw, index, cos, sin)
+    for row in range(6):
+        group = row * groups // 6
+        mine = raw[row, index[group]]
+        assert torch.equal(kept[row], mine)
+        torch.testing.assert_close(turned[row], rotate(mine, cos[group], sin[group]))
+    same = gather_rotate_ref(raw, index[:1].expand(groups, -1), cos, sin)
+    apart = gather_rotate_ref(raw, index[:1].repeat(groups, 1), cos, sin)
+    assert torch.equal(same[0], apart[0]) and torch.equal(same[1], apart[1])
 
 
 @pytest.mark.gpu
