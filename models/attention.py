@@ -22,7 +22,8 @@ NAME = "streamassist"
 class Pass:
     """The forward pass under way.
 
-    cos, sin: (S, D) of the query rows; mask: (1, 1, groups * S, T) bool, True where a row may look,
+    cos, sin: (S, D) of the query rows; mask: (1, 1, groups * S, T) added to the scores, -inf where
+    a row may not look,
     or numbers added to the scores, None for a single row, which sees everything; flash: use the
     flash-attn package; queries: takes each layer's raw query (Hq, S, D) where a list was put here.
     """
@@ -34,13 +35,14 @@ class Pass:
     mask: Tensor | None = None
     queries: list[Tensor] | None = None
 
-    def begin(self, cos: Tensor, sin: Tensor, past: int) -> None:
+    def begin(self, cos: Tensor, sin: Tensor, past: int, dtype: torch.dtype) -> None:
         """Set up for S new rows behind `past` slots: all of the past, causal among themselves."""
         count = cos.shape[0]
-        self.cos, self.sin, self.mask = cos, sin, None
         if count > 1 and not self.flash:
-            mask = torch.ones(count, past + count, dtype=torch.bool, device=cos.device)
-            self.mask = mask.tril(past).repeat(self.groups, 1)[None, None]
+            where = torch.arange(past, past + count, device=cos.device)
+            self.fix(cos, sin, where, past + count, dtype)
+        else:
+            self.cos, self.sin, self.mask = cos, sin, None
 
     def fix(
         self, cos: Tensor, sin: Tensor, where: Tensor, slots: int, dtype: torch.dtype

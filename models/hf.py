@@ -161,7 +161,7 @@ class HFVideoLLM:
     def _logits(
         self, chunk: Chunk, cache: KVCache, cos: Tensor, sin: Tensor, rows: int
     ) -> Tensor:
-        self._pass.begin(cos, sin, cache.size)
+        self._pass.begin(cos, sin, cache.size, self.dtype)
         positions = chunk.positions.to(self.device)
         return self.model(
             **self.inputs(chunk),

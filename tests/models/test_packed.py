@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch import nn
 
-from models.packed import DecodeLinear, PackedLinear, pack_linears
+from models.packed import DecodeLinear, PackedLinear, can_pack, pack_linears
 from streamassist.types import Role
 from tests import tiny_nano
 
@@ -21,9 +21,19 @@ def test_the_product_is_torchs_own(rows, shape):
         torch.testing.assert_close(PackedLinear(linear)(x), linear(x), atol=1e-5, rtol=1e-5)
 
 
-def test_only_plain_float32_layers_are_packed():
+def test_bfloat16_is_packed_where_the_hardware_multiplies_it():
+    linear = nn.Linear(576, 192, bias=False).bfloat16()
+    supported = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    assert can_pack(linear) == supported
+    if supported:
+        x = torch.randn(1, 18, 576).bfloat16()
+        with torch.no_grad():
+            torch.testing.assert_close(PackedLinear(linear)(x), linear(x))
+
+
+def test_only_plain_layers_of_two_types_are_packed():
     model = nn.Sequential(
-        nn.Linear(8, 8, bias=False), nn.Linear(8, 8), nn.Linear(8, 8, bias=False).bfloat16()
+        nn.Linear(8, 8, bias=False), nn.Linear(8, 8), nn.Linear(8, 8, bias=False).half()
     )
     assert pack_linears(model) == 1
     assert [type(layer).__name__ for layer in model] == ["PackedLinear", "Linear", "Linear"]

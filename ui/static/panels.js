@@ -22,7 +22,10 @@ function beside(line) {
 // How much of the pictures is read, where a token reducer leaves some of it out.
 function share(line) {
   const { seen = 0, read = 0 } = line.extra?.tokens ?? {};
-  return read < seen ? `, ${Math.round(100 * read / seen)} % of tokens read` : "";
+  const { frames = 0, work = 0 } = line.extra?.encoder ?? {};
+  const told = [[read, seen, "of tokens read"], [work, frames, "of the encoder's work done"]];
+  return told.filter(([part, whole]) => part < whole)
+    .map(([part, whole, what]) => `, ${Math.round(100 * part / whole)} % ${what}`).join("");
 }
 
 export class Stats {
