@@ -36,7 +36,7 @@ REDUCERS = (
     "temporal_drop:threshold=0.02,temporal_drop:threshold=0.05,temporal_drop:threshold=0.1,"
     "temporal_drop:threshold=0.2,temporal_drop:by=pixel,threshold=0.03,temporal_drop:share=0.4,"
     "stc:share=0.4,stc:share=0.4,score=dual_anchor,tom:share=0.4,basis:share=0.4,"
-    "merging:share=0.4,slow_fast,key_norm:share=0.4"
+    "merging:share=0.4,slow_fast,key_norm:share=0.4,motion,scene,curvature"
 )
 QUICK = ("temporal_drop:threshold=0.2", 4)   # reducers, clips
 DROPPED, LOSES = 0.6, 0.02   # what must hold: so much is dropped, at most so much lost
@@ -100,7 +100,7 @@ def watch(model: VideoLLM, looks: Looks, clips: Sequence[Clip], spec: str) -> Re
 def pictures_for(spec: str, clip: Clip) -> list[np.ndarray]:
     """The clip's pictures where the reducer looks at them, else nothing in their place."""
     count = int(clip.duration_s * FPS)
-    if "pixel" not in spec:
+    if "pixel" not in spec and not spec.startswith("motion"):
         return [NOTHING] * count
     return [image for image, _ in clip.open().frames(FPS)][:count]
 

@@ -23,9 +23,8 @@ class Pass:
     """The forward pass under way.
 
     cos, sin: (S, D) of the query rows; mask: (1, 1, groups * S, T) added to the scores, -inf where
-    a row may not look,
-    or numbers added to the scores, None for a single row, which sees everything; flash: use the
-    flash-attn package; queries: takes each layer's raw query (Hq, S, D) where a list was put here.
+    a row may not look, None for a single row, which sees everything; flash: use the flash-attn
+    package; queries: takes each layer's raw query (Hq, S, D) where a list was put here.
     """
 
     flash: bool = False

@@ -1,9 +1,10 @@
 """Linear layers laid out for models that run on a CPU: one way for frames, another for words.
 
-A frame or a question is 10 to 30 rows. With the layout kept for oneDNN they take two thirds (float32)
-or four fifths (bfloat16) of the time of torch's own product, up to rounding the same. A word being
-said is one row, and reading the weights is all its time: for it they stand beside in 8 bits, with a
-scale a row (docs/results.md; our LoRA is merged in, so the text model's own 4 bits would not do).
+A frame or a question is 10 to 30 rows. With the layout kept for oneDNN they take two thirds
+(float32) or four fifths (bfloat16) of the time of torch's own product, up to rounding the same. A
+word being said is one row, and reading the weights is all its time: for it they stand beside in 8
+bits, with a scale a row (docs/results.md; our LoRA is merged in, so the text model's own 4 bits
+would not do).
 """
 import torch
 from torch import Tensor, nn
