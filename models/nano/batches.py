@@ -213,7 +213,7 @@ class Batches:
         ):
             question, answer = self._is_there(present, decoys, forms, rng)
             branches.append((question, [answer], VERDICT_WEIGHT))
-        alone = [f for f in asking.facts_of(captions[place])
+        alone = [f for f in self.facts[scenes[place].picture]
                  if f.kind in ("doing", "colour", "where") and not _names(f, now)]
         if alone:
             fact = rng.choice(alone)

@@ -25,11 +25,12 @@ class Tree:
     hidden: list[tuple[int, int, int]] = field(default_factory=list)   # indices from, to; branch
 
     def add(
-        self, ids: list[int], parent: int | None = None, learn: float = 0.0, rest: float = 1.0
+        self, ids: list[int], parent: int | None = None, learn: float | None = None,
+        rest: float = 1.0,
     ) -> int:
         """Append a branch behind `parent` and return its number.
 
-        A branch is learnt when `learn`, the weight of its first token, is not 0; that token is
+        A branch is learnt where `learn`, the weight of its first token, is given; that token is
         predicted by the parent's last one, which siblings share. `rest`: of its other tokens.
         """
         number, start = len(self.ancestors), len(self.ids)
@@ -40,7 +41,7 @@ class Tree:
         self.branch += [number] * len(ids)
         self.position += range(first, first + len(ids))
         self.last.append(start + len(ids) - 1)
-        if learn:
+        if learn is not None:
             weights = [learn] + [rest] * (len(ids) - 1)
             self.learn += zip([before, *range(start, self.last[-1])], ids, weights, strict=True)
         return number

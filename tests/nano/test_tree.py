@@ -2,7 +2,7 @@
 import torch
 import torch.nn.functional as F
 
-from models.nano import train
+from models.nano import tree as trees
 from models.nano.tree import Tree, collate, pack
 from tests import tiny_nano
 
@@ -60,13 +60,13 @@ def test_a_tree_in_a_packed_row_equals_each_of_its_paths_alone():
 
 def test_trainings_attention_equals_torchs(monkeypatch):
     """The plain product with the mask, against the fused kernel, values and gradients."""
-    monkeypatch.setattr(train, "fast_dtype", lambda device: torch.float32)
+    monkeypatch.setattr(trees, "fast_dtype", lambda device: torch.float32)
     mask = collate([tree([11, 12, 13], [14, 15]), tree([21])], per_row=1)["mask"]
     shape = (2, 9, mask.shape[-1], 8)
     draw = torch.Generator().manual_seed(0)
     query = torch.randn(shape, generator=draw, requires_grad=True)
     key, value = (torch.randn(2, 3, *shape[2:], generator=draw) for _ in range(2))
-    mine, _ = train.tree_attention(None, query, key, value, mask, 0.3)
+    mine, _ = trees.tree_attention(None, query, key, value, mask, 0.3)
     repeated = (x.repeat_interleave(3, 1) for x in (key, value))
     fused = F.scaled_dot_product_attention(query, *repeated, mask, scale=0.3).transpose(1, 2)
     torch.testing.assert_close(mine, fused, atol=1e-5, rtol=0)
