@@ -37,10 +37,13 @@ def test_the_window_must_cost_ten_times_as_much():
 
 
 def test_latency_must_stay_flat():
-    def row(age: float, now: float, past: float) -> dict:
-        return {"age_s": age, "now": now, "past": past}
+    def row(age: float, now: float, past: float, beside: float = 1.0) -> dict:
+        return {"age_s": age, "now": now, "past": past, "beside_mb": beside}
 
     assert latency.judged([row(60, 50, 200), row(3600, 70, 290)]).ok
+    nothing_yet = row(10, 50, 50, beside=0.0)   # to look back to
+    assert latency.judged([nothing_yet, row(60, 50, 200), row(3600, 50, 200)]).ok
+    assert not latency.judged([nothing_yet, row(60, 50, 200), row(3600, 90, 200)]).ok
     done = latency.judged([row(60, 50, 200), row(3600, 50, 301)])
     assert not done.ok and "past 200 ms after 1 minutes, 301 after 60" in done.figure
 
