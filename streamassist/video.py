@@ -96,13 +96,7 @@ class VideoFile:
 
         Frames between two multiples are decoded (others may depend on them), not converted.
         """
-        shown, image, tick = None, None, 0
-        for t, frame in self._timed(loop):
-            while shown is not None and tick / fps < t - GRID_SLACK_S:
-                image = upright(shown, self._stretch) if image is None else image
-                yield image, tick / fps
-                tick += 1
-            shown, image = frame, None
+        return self._on_grid(self._timed(loop), fps, 0, None)
 
     def key_times(self) -> list[float]:
         """Seconds of the frames that can be decoded without others, the first one's 0; empty where
@@ -127,14 +121,23 @@ class VideoFile:
         self, fps: float, start: float, end: float | None
     ) -> Iterator[tuple[np.ndarray, float]]:
         """What `frames` gives of the time from a key frame up to, not including, `end`."""
-        shown, tick = None, math.ceil((start - GRID_SLACK_S) * fps)
-        for t, frame in self._timed(False, start):
+        first = math.ceil((start - GRID_SLACK_S) * fps)
+        return self._on_grid(self._timed(False, start), fps, first, end)
+
+    def _on_grid(
+        self, timed: Iterator[tuple[float, av.VideoFrame | None]], fps: float, tick: int,
+        end: float | None,
+    ) -> Iterator[tuple[np.ndarray, float]]:
+        """What is shown at tick / fps and each later multiple, up to, not including, `end`."""
+        shown, image = None, None
+        for t, frame in timed:
             while shown is not None and tick / fps < t - GRID_SLACK_S:
                 if end is not None and tick / fps >= end - GRID_SLACK_S:
                     return
-                yield upright(shown, self._stretch), tick / fps
+                image = upright(shown, self._stretch) if image is None else image
+                yield image, tick / fps
                 tick += 1
-            shown = frame
+            shown, image = frame, None
 
     @contextmanager
     def _open(self) -> Iterator[tuple[av.container.InputContainer, av.VideoStream]]:
