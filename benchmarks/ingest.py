@@ -1,9 +1,9 @@
 """How many frames a second go in? `python -m benchmarks.ingest [--quick] [--tokens NAME]`
 
 Clips from the file to the cache as fast as they go, with the default memory: frames a second, and
-of each frame the milliseconds spent in the encoder, the language model and the rest (decoding that
-was waited for, reduction of tokens, memory). Decoding runs ahead in threads of its own; beside it
-how long decoding alone takes in one pass and in parts. Six frames a second must go in.
+of each frame the milliseconds spent in the encoder, the reducer, the language model, the memory and
+the rest (above all decoding that was waited for). Decoding runs ahead in threads of its own; beside
+it how long decoding alone takes in one pass and in parts. Six frames a second must go in.
 `--together 8` encodes as many frames in one pass, ahead of their time.
 `--model nano,Qwen2.5-VL-7B`: also shapes with random weights, on a GPU (benchmarks/shapes.py).
 """
@@ -11,42 +11,19 @@ import argparse
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from benchmarks.common import Clip, Outcome, Sheet, load_clips, main, parser_of, start
 from benchmarks.shape_runs import LEAST_FPS, with_shapes
+from benchmarks.stages import stages_of
 from models.overlap import EncodeAhead
 from streamassist.config import EngineConfig, make_method
 from streamassist.engine import Engine
 from streamassist.ingest import ahead, frames_in_parts, in_groups
 from streamassist.memory import METHODS as MEMORY
 from streamassist.tokens import METHODS as TOKENS
-from streamassist.types import Frame, VideoLLM
+from streamassist.types import Frame
 
 FPS, QUICK_CLIPS = 8.0, 3
-
-
-class Stopwatch:
-    """The model, its encoder and its forward passes timed."""
-
-    def __init__(self, model: VideoLLM):
-        self._model, self.spent = model, {"encode": 0.0, "prefill": 0.0}
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._model, name)
-
-    def encode(self, frames: Sequence[Frame]) -> Any:
-        return self._timed("encode", self._model.encode, frames)
-
-    def forward(self, *args: Any) -> Any:
-        return self._timed("prefill", self._model.forward, *args)
-
-    def _timed(self, what: str, action: Any, *args: Any) -> Any:
-        begun = time.perf_counter()
-        try:
-            return action(*args)
-        finally:
-            self.spent[what] += time.perf_counter() - begun
 
 
 def pictures(clips: Sequence[Clip], fps: float) -> Iterator[Frame]:
@@ -73,20 +50,20 @@ def decoding_s(clips: Sequence[Clip]) -> tuple[float, float]:
 def measure(args: argparse.Namespace, sheet: Sheet) -> Outcome:
     app = start(args, sheet)
     clips = load_clips(args.clips)[: QUICK_CLIPS if args.quick else None]
-    model = Stopwatch(app.model)
-    reader = EncodeAhead(model)
+    reader = EncodeAhead(app.model)
     engine = Engine(reader, make_method("memory", args.memory, MEMORY), EngineConfig(),
                     make_method("tokens", args.tokens, TOKENS))
-    for spent in model.spent:
-        model.spent[spent] = 0.0
-    begun, count = time.perf_counter(), 0
-    frames = ahead(pictures(clips, FPS))
-    for frame in in_groups(frames, args.together, reader.prepare) if args.together > 1 else frames:
-        engine.observe(frame)
-        count += 1
+    frames, count = ahead(pictures(clips, FPS)), 0
+    if args.together > 1:
+        frames = in_groups(frames, args.together, reader.prepare)
+    begun = time.perf_counter()
+    with stages_of(engine, app.model) as stages:
+        for frame in frames:
+            engine.observe(frame)
+            count += 1
     whole = time.perf_counter() - begun
     one, parts = decoding_s(clips)
-    each = {what: 1000 * s / count for what, s in model.spent.items()}
+    each = {stage: ms / count for stage, ms in stages.spent.items()}
     each["rest"] = 1000 * whole / count - sum(each.values())
     numbers = {"fps": count / whole, "frames": count, "ms": each, "decode_s": [one, parts],
                "tokens_read": engine.tokens_read / engine.tokens_seen}

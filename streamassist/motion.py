@@ -2,7 +2,6 @@
 
 Pictures are shrunk by area averaging with OpenCV, which hides sensor noise, and compared in grey.
 """
-import cv2
 import numpy as np
 
 SIZE = (64, 48)
@@ -31,9 +30,12 @@ class MotionMeter:
     def _against(self, grey: np.ndarray) -> float:
         if self._previous is None:
             return 0.0
-        return float((cv2.absdiff(grey, self._previous) > STEP).mean())
+        return float((np.abs(grey - self._previous) > STEP).mean())
 
 
 def _small(image: np.ndarray) -> np.ndarray:
+    """(48, 64) int16. OpenCV is looked for here: an engine that never asks runs without it."""
+    import cv2
+
     small = cv2.resize(image, SIZE, interpolation=cv2.INTER_AREA)
-    return cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
+    return cv2.cvtColor(small, cv2.COLOR_RGB2GRAY).astype(np.int16)

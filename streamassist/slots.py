@@ -107,7 +107,7 @@ class Block:
 
     def select(self, index: Tensor) -> "Block":
         """A copy of the slots at these places (K,)."""
-        raw, value = (b.index_select(2, index.to(b.device)) for b in (self.raw, self.value))
+        raw, value = (picked(b, index.to(b.device)) for b in (self.raw, self.value))
         return Block(raw, value, self.slots.select(index))
 
 

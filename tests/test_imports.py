@@ -4,122 +4,13 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from house import COMMAND_LINE, LONGER_FILES, MAX_FILE, MAX_FUNCTION, PACKAGES, TABLE, May
 from places import ROOT
 
-MAX_FILE, MAX_FUNCTION = 300, 40      # lines
-LONGER_FILES = {
-    "streamassist/cache.py": "all that touches the buffers stands in one place",
-    "streamassist/types.py": "the whole vocabulary of the house belongs in one place",
-}
-COMMAND_LINE = (
-    "app.py", "streamassist/__main__.py", "streamassist/doctor.py", "streamassist/sample.py",
-    "models/nano/train.py", "models/nano/describe.py", "models/nano/evaluate.py",
-    "benchmarks/", "tools/",
-)
-PACKAGES = ("streamassist", "models", "kernels", "ui", "benchmarks", "tools", "tests")
-THREADS = frozenset({"threading", "queue", "asyncio", "multiprocessing", "concurrent"})
-
-
-@dataclass(frozen=True)
-class May:
-    """What a part may import: our own parts, outside packages, and which of the standard library
-    it may not. "*" is everything."""
-
-    ours: str
-    outside: str = ""
-    but_not: frozenset[str] = frozenset()
-
-
-CORE = "streamassist.types streamassist.errors"
-METHODS = (
-    f"{CORE} streamassist.cache streamassist.slots streamassist.pages streamassist.scoring "
-    "streamassist.codec streamassist.entropy streamassist.config streamassist.positions "
-    "streamassist.visual streamassist.basis streamassist.curve kernels"
-)
-TALK = (
-    f"{CORE} streamassist.clock streamassist.config streamassist.engine streamassist.response"
-)
-LIVE = (
-    f"{CORE} streamassist.clock streamassist.config streamassist.frames streamassist.metrics "
-    "streamassist.session streamassist.video"
-)
-# part -> what it may import; a module belongs to the longest part its name begins with
-TABLE = {
-    "kernels": May("kernels", "torch triton"),
-    "streamassist.errors": May(""),
-    "streamassist.paths": May(""),
-    "streamassist.clock": May(""),
-    "streamassist.metrics": May(CORE),
-    "streamassist.motion": May("", "numpy cv2"),
-    "streamassist.archive": May(f"{CORE} streamassist.pages"),
-    "streamassist.rules": May(CORE),
-    "streamassist.types": May(CORE, "numpy"),
-    "streamassist.config": May(CORE),
-    "streamassist.frames": May(CORE, "numpy PIL"),
-    "streamassist.video": May(CORE, "numpy av"),
-    "streamassist.ingest": May(f"{CORE} streamassist.video", "numpy"),
-    "streamassist.sample": May("streamassist.errors streamassist.paths"),
-    "streamassist.sources": May(
-        f"{CORE} streamassist.clock streamassist.frames streamassist.sample streamassist.video",
-        "numpy av",
-    ),
-    "streamassist.rope": May(CORE, "torch", THREADS),
-    "streamassist.hardware": May(CORE, "torch", THREADS),
-    "streamassist.slots": May(CORE, "torch", THREADS),
-    "streamassist.visual": May(CORE, "torch", THREADS),
-    "streamassist.basis": May(CORE, "torch", THREADS),
-    "streamassist.curve": May(CORE, "torch", THREADS),
-    "streamassist.positions": May(f"{CORE} streamassist.slots", "torch", THREADS),
-    "streamassist.cache": May(
-        f"{CORE} streamassist.rope streamassist.slots kernels", "torch", THREADS
-    ),
-    "streamassist.scoring": May(
-        f"{CORE} streamassist.cache streamassist.slots streamassist.rope kernels", "torch", THREADS
-    ),
-    "streamassist.codec": May(f"{CORE} kernels", "torch", THREADS),
-    "streamassist.entropy": May(CORE, "torch zstandard", THREADS),
-    "streamassist.pages": May(
-        f"{CORE} streamassist.cache streamassist.slots streamassist.codec streamassist.config "
-        "streamassist.entropy streamassist.pages",
-        "torch safetensors numpy",
-    ),
-    "streamassist.memory": May(f"{METHODS} streamassist.memory", "torch", THREADS),
-    "streamassist.tokens": May(
-        f"{METHODS} streamassist.motion streamassist.tokens", "torch numpy", THREADS
-    ),
-    "streamassist.reuse": May(f"{CORE} streamassist.config", "torch", THREADS),
-    "streamassist.response": May(f"{METHODS} streamassist.response", "torch", THREADS),
-    "streamassist.engine": May(
-        f"{METHODS} streamassist.memory streamassist.tokens streamassist.response "
-        "streamassist.reuse streamassist.frames",
-        "torch numpy", THREADS,
-    ),
-    "streamassist.speaker": May(TALK, "", THREADS),
-    "streamassist.session": May(
-        f"{TALK} streamassist.archive streamassist.frames streamassist.motion streamassist.rules "
-        "streamassist.speaker",
-        "", THREADS,
-    ),
-    "streamassist.worker": May(LIVE),
-    "streamassist.replay": May(f"{LIVE} streamassist.ingest streamassist.worker"),
-    "streamassist.live": May(f"{LIVE} streamassist.sources streamassist.worker"),
-    "streamassist.doctor": May("*", "*"),
-    "streamassist.__main__": May("*", "*"),
-    "models": May(
-        f"{CORE} streamassist.cache streamassist.rope streamassist.hardware streamassist.paths "
-        "models kernels",
-        "torch transformers safetensors huggingface_hub numpy PIL flash_attn bitsandbytes",
-    ),
-    "models.reuse": May(f"{CORE} streamassist.config streamassist.reuse streamassist.rope "
-                        "models.reuse models.nano.backbone", "torch", THREADS),
-    "ui": May(f"ui {CORE} streamassist.config", "gradio fastapi starlette uvicorn"),
-    "app": May("*", "*"),
-}
 OURS = {"streamassist", "models", "kernels", "ui", "app"}
 
 

@@ -135,10 +135,7 @@ class Nano(HFVideoLLM):
         return pooled_tokens(maps, TOKEN_SIDE)
 
     def inputs(self, chunk: Chunk) -> dict[str, Any]:
-        embeds = self.model.get_input_embeddings()(chunk.ids[None].to(self.device))
-        if chunk.visual is not None:
-            embeds[0, chunk.visual_at.to(self.device)] = chunk.visual.embeds
-        return {"inputs_embeds": embeds}
+        return {"inputs_embeds": self.rows_of(chunk)[None]}
 
     # ------------------------------------------------------------ words
 

@@ -66,7 +66,6 @@ class Recall(MemoryPolicy):
     unsure: float = 0.5      # entropy of the first word, 0..1, from which it looks back
     _store: PageStore = field(init=False, repr=False)
     _index: PageIndex = field(init=False, repr=False)
-    _marks: dict[int, Marks] = field(init=False, repr=False)   # of the recent frames
     _tokens: dict[int, VisualTokens] = field(init=False, repr=False)   # of the recent frames
     _found: list[tuple[int, float]] = field(init=False, repr=False)
     _supported: bool = field(init=False, repr=False)
@@ -81,8 +80,7 @@ class Recall(MemoryPolicy):
         self._clear()
 
     def _clear(self) -> None:
-        self._index, self._marks, self._tokens = PageIndex(), {}, {}
-        self._found, self._supported = [], True
+        self._index, self._tokens, self._found, self._supported = PageIndex(), {}, [], True
 
     def reset(self) -> None:
         self._store.reset()
@@ -105,17 +103,13 @@ class Recall(MemoryPolicy):
         drop_since(cache, since)
         self._store.forget(since)
         self._index.keep_only(self._store.pages())
-        left = [frame for frame in cache.frames() if frame in self._marks]
-        self._marks = {frame: self._marks[frame] for frame in left}
-        self._tokens = {frame: self._tokens[frame] for frame in left}
+        self._tokens = {frame: tokens for frame, tokens in self._tokens.items()
+                        if tokens.pts < since}
         self._found, self._supported = [], True
 
     # ------------------------------------------------------------ watching
 
     def observe(self, tokens: VisualTokens, cache: KVCache) -> None:
-        look = look_of(tokens)
-        unit = F.normalize(tokens.embeds.float(), dim=-1)
-        self._marks[tokens.frame] = {"look": look.cpu(), "unit": unit.bfloat16().cpu()}
         self._tokens[tokens.frame] = tokens
 
     def after_prefill(self, cache: KVCache) -> None:
@@ -134,10 +128,10 @@ class Recall(MemoryPolicy):
 
     def _keep(self, cache: KVCache, frame: int) -> None:
         """A frame that leaves the cache becomes a page, unless it would be the first to go."""
-        marks = self._marks.pop(frame)
+        marks = marks_of(self._tokens[frame])
         full = not self._store.folder and self._store.tokens >= self.stored
         if not (full and self._index.would_go(marks["look"])):
-            block = self._alone(cache, self._tokens[frame])
+            block = self._alone(cache, frame)
             count = max(1, round(self.kept * len(block.slots)))
             spread = torch.linspace(0, len(block.slots) - 1, count).round().long()
             if (i := self._store.put(block.select(spread), marks=marks)) is not None:
@@ -151,12 +145,14 @@ class Recall(MemoryPolicy):
             ((used.frame == frame) & (used.role == Role.VISUAL)).nonzero()[:, 0]
         )
 
-    def _alone(self, cache: KVCache, tokens: VisualTokens) -> Block:
-        """The frame as it reads on the prompt alone, where the cache has it; as the stream read it
-        where the cache holds other slots of it than it brought (reducers that edit the cache)."""
-        seen, alone = self._block(cache, tokens.frame), cache.opening()
-        self.model.forward(self.model.frame_chunk(tokens, alone.next_position), alone)
-        own = self._block(alone, tokens.frame)
+    def _alone(self, cache: KVCache, frame: int) -> Block:
+        """A recent frame as it reads on the prompt alone, where the cache has it; as the stream
+        read it where the cache holds other slots of it than it brought (reducers that edit the
+        cache)."""
+        seen, alone = self._block(cache, frame), cache.opening()
+        chunk = self.model.frame_chunk(self._tokens[frame], alone.next_position)
+        self.model.forward(chunk, alone)
+        own = self._block(alone, frame)
         return Block(own.raw, own.value, seen.slots) if len(own.slots) == len(seen.slots) else seen
 
     def _too_much(self) -> bool:
@@ -182,7 +178,7 @@ class Recall(MemoryPolicy):
         if not len(self._store) or not self._looks_back(cache, question, asked):
             return cache
         pages = [Candidate(page, i) for i, page in self._store.pages().items()]
-        recent = [self._recent(cache, frame) for frame in cache.frames() if frame in self._marks]
+        recent = [self._recent(cache, frame) for frame in cache.frames() if frame in self._tokens]
         search = Search(self.model, cache, question, asked, [*pages, *recent], self._fetch)
         verified, several = search.verified(), self.model.frames_at_once > 1
         self._supported = search.supported
@@ -204,7 +200,7 @@ class Recall(MemoryPolicy):
         """The prompt, the pages in order of time, the newest frames."""
         for at in pages:
             if at.id is None:
-                at.block = self._alone(cache, self._tokens[at.page.frames[0]])
+                at.block = self._alone(cache, at.page.frames[0])
         answer = cache.opening()
         blocks = sorted(pages, key=lambda at: at.page.first)
         answer.insert(joined([at.block for at in (*blocks, *newest)]))
@@ -217,7 +213,7 @@ class Recall(MemoryPolicy):
 
     def _recent(self, cache: KVCache, frame: int) -> Candidate:
         block = self._block(cache, frame)
-        return Candidate(Page.of(block, marks=self._marks[frame]), None, block)
+        return Candidate(Page.of(block, marks=marks_of(self._tokens[frame])), None, block)
 
     def _room(self, seen: Sequence[Candidate], beside: Sequence[Candidate]) -> int:
         """How many of these an answer reads beside the newest, within the budget."""
@@ -253,3 +249,9 @@ class Recall(MemoryPolicy):
 
     def evidence(self) -> list[tuple[int, float]]:
         return self._found
+
+
+def marks_of(tokens: VisualTokens) -> Marks:
+    """What a page is found by: its look (F,), and its visual tokens (N, D), all of length 1."""
+    unit = F.normalize(tokens.embeds.float(), dim=-1)
+    return {"look": look_of(tokens).cpu(), "unit": unit.bfloat16().cpu()}

@@ -1,9 +1,12 @@
 """The speed benchmarks: what they compare, and what follows from the times."""
+import time
+
 import numpy as np
 import pytest
 
-from benchmarks import cost, ingest, latency
+from benchmarks import cost, latency
 from benchmarks.common import Sheet
+from benchmarks.stages import Stages, stages_of
 from streamassist.config import EngineConfig, make_method
 from streamassist.engine import Engine
 from streamassist.memory import METHODS
@@ -57,10 +60,29 @@ def test_an_age_is_measured_for_now_and_for_the_past(engine):
     assert row["cache_mb"] == engine.cache.bytes / 1e6
 
 
-def test_the_stages_of_a_frame_are_timed(engine):
-    model = ingest.Stopwatch(engine.model)
-    timed = Engine(model, make_method("memory", "last_n", METHODS), EngineConfig())
-    for frame in tiny_nano.frames(3):
-        timed.observe(frame)
-    assert model.spent["encode"] > 0 and model.spent["prefill"] > 0
-    assert model.name == engine.model.name
+def test_the_stages_of_a_frame_are_timed_and_then_no_more(engine):
+    with stages_of(engine) as stages:
+        for frame in tiny_nano.frames(3):
+            engine.observe(frame)
+    spent = dict(stages.spent)
+    assert set(spent) == {"encode", "reduce", "prefill", "memory"} and min(spent.values()) > 0
+    engine.observe(tiny_nano.frames(4)[3])
+    assert stages.spent == spent
+
+
+def test_a_stage_within_another_counts_for_itself_alone():
+    class Two:
+        def outer(self) -> None:
+            time.sleep(0.02)
+            self.inner()
+
+        def inner(self) -> None:
+            time.sleep(0.05)
+
+    two, stages = Two(), Stages()
+    stages.on(two, "outer", "outer")
+    stages.on(two, "inner", "inner")
+    two.outer()
+    stages.off()
+    assert 50 <= stages.spent["inner"] and 20 <= stages.spent["outer"] < 50
+    assert not vars(two)
