@@ -165,11 +165,45 @@ class RemoveRule:
 
 
 @dataclass(frozen=True, slots=True)
+class EditRule:
+    """Change a rule: any of its settings by name (see `streamassist.rules.rule.SETTINGS`), such as
+    {"dwell_s": 3, "once": True}; `snooze_s`: be quiet about it for so long, 0 wakes it."""
+
+    rule_id: int
+    changes: dict[str, Any] = field(default_factory=dict)
+    snooze_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TryRule:
+    """Would this rule have fired on what was seen in the last `minutes`? `RuleTried` answers."""
+
+    text: str
+    minutes: float = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """Thumbs up or down for the remark or alert made at `t`: more or less of the kind."""
+
+    t: float
+    good: bool
+
+
+@dataclass(frozen=True, slots=True)
+class UserSpeaking:
+    """The user begins or ends speaking or typing; what is unasked waits meanwhile."""
+
+    speaking: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Configure:
-    """Change live settings: any of commentary (bool), threshold (0..1)."""
+    """Change live settings: any of commentary (bool), threshold (0..1), remarks_per_minute."""
 
     commentary: bool | None = None
     threshold: float | None = None
+    remarks_per_minute: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +222,10 @@ class NewStream:
     """Another source begins: the memory of the old one is dropped, the transcript stays."""
 
 
-Command = Query | Interrupt | AddRule | RemoveRule | Configure | Forget | NewStream
+Command = (
+    Query | Interrupt | AddRule | RemoveRule | EditRule | TryRule | Rate | UserSpeaking
+    | Configure | Forget | NewStream
+)
 
 
 # ---------------------------------------------------------------- events: worker -> user
@@ -243,20 +280,24 @@ class Answer(Event):
     span: tuple[float, float] | None = None
     frame_age_s: float = 0.0
     dropped: int = 0
+    used: list[str] = field(default_factory=list)   # tools and delegates, in plain words
 
 
 @dataclass(frozen=True, slots=True)
 class Remark(Event):
-    """Unprompted commentary."""
+    """Unprompted commentary; `reason` says why now, in plain words."""
 
     text: str = ""
     evidence: list[dict[str, Any]] = field(default_factory=list)
     score: float = 0.0
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Alert(Event):
-    """A watch rule came true; `rule` is its text, `rule_t` when it was set."""
+    """A watch rule came true; `rule` is its text, `rule_t` when it was set; severity: "info",
+    "warning" or "urgent"; actions: what is to be done beside telling it ("sound", "speech",
+    "webhook")."""
 
     rule: str = ""
     rule_t: float = 0.0
@@ -264,6 +305,8 @@ class Alert(Event):
     rule_id: int = 0
     score: float = 0.0
     evidence: list[dict[str, Any]] = field(default_factory=list)
+    severity: str = "warning"
+    actions: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,6 +329,40 @@ class Rules(Event):
     """The watch rules as they now stand."""
 
     rules: list[dict[str, Any]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class RuleTried(Event):
+    """What a rule would have done in the past: `checked` pictures between `since` and `t`, and it
+    would have fired at `times`: [{"t": seconds, "frame": index, "score": 0..1}]."""
+
+    text: str = ""
+    condition: str = ""
+    since: float = 0.0
+    checked: int = 0
+    times: list[dict[str, Any]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Why(Event):
+    """A stretch of frames, from `since` to `t`, at which the same was decided for the same reason:
+    `action` "speak" or "silent"; `score` and `signals` are those of its strongest frame."""
+
+    since: float = 0.0
+    action: str = ""
+    reason: str = ""
+    frames: int = 0
+    score: float = 0.0
+    threshold: float = 0.0
+    signals: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Note(Event):
+    """A note the assistant took for itself about the stream from `since` to `t`."""
+
+    since: float = 0.0
+    text: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -323,6 +400,9 @@ _SNAKE = {
     Failed: "failed",
     Notice: "notice",
     Rules: "rules",
+    RuleTried: "rule_tried",
+    Why: "why",
+    Note: "note",
     Forgotten: "forgotten",
     Stats: "stats",
 }
