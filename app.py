@@ -14,9 +14,11 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
 from models import reuse
-from streamassist import memory, response, tokens
+from streamassist import memory, response, thinking, tokens
+from streamassist.branch import video_room
 from streamassist.clock import Clock, RealClock
 from streamassist.config import (
+    BRANCHES,
     KEPT_TENTHS,
     NO_FOLDER,
     Config,
@@ -24,9 +26,14 @@ from streamassist.config import (
     ServerConfig,
     make_method,
 )
+from streamassist.delegate import Delegate
+from streamassist.endpoint import KEY_VARIABLE
 from streamassist.engine import Engine
 from streamassist.errors import StreamAssistError
+from streamassist.rules import RuleStore
 from streamassist.session import Session
+from streamassist.timing import Sink, Timing
+from streamassist.tools import TOOLS, Helpers, make_tools
 from streamassist.types import Event, VideoLLM
 
 USAGE_ERROR = 2
@@ -42,50 +49,81 @@ class App:
     make_session: Callable[[Callable[[Event], None]], Session]
     config: Config
     clock: Clock
+    sink: Sink | None = None
 
 
-def build(config: Config, clock: Clock | None = None) -> App:
-    """Compose model, engine and session; raises StreamAssistError for every mistake in `config`."""
+def build(config: Config, clock: Clock | None = None, sink: Sink | None = None) -> App:
+    """Compose model, engine and session; raises StreamAssistError for every mistake in `config`.
+    `sink`: see `make_timing`."""
     make_method("memory", memory.in_tokens(config.memory), memory.METHODS)   # wrong before loading
-    make_method("response", config.response, response.METHODS)
+    make_timing(config)
     check_tokens(config)
     make_method("reuse", config.reuse, reuse.METHODS)
+    make_method("thinking", config.thinking, thinking.METHODS)
+    make_helpers(config, RealClock())
     prepare_folders(config)
     import models
 
     model, reason = models.load(
         config.model, quantize=config.quantize, attention=config.attention
     )
-    return compose(model, reason, config, clock or RealClock())
+    return compose(model, reason, config, clock or RealClock(), sink)
 
 
-def compose(model: VideoLLM, reason: str, config: Config, clock: Clock) -> App:
+def compose(
+    model: VideoLLM, reason: str, config: Config, clock: Clock, sink: Sink | None = None
+) -> App:
     """Engine and session around a loaded model."""
-    if make_method("response", config.response, response.METHODS).needs_flag and (
-        model.p_silence is None
-    ):
-        raise StreamAssistError(
-            f"The model {model.name} was not trained to tell when there is news, which --response "
-            f"{config.response} needs; use --response change_gate."
-        )
+    check_response(model, config)
     make_method("reuse", config.reuse, reuse.METHODS).attach(model)   # refused now or never
+    video_room(model, config.engine)
     spec = memory.in_tokens(config.memory, model.new_cache().bytes_per_slot)
 
     def make_engine() -> Engine:
         policy = make_method("memory", spec, memory.METHODS)
         reducer = make_method("tokens", config.tokens, tokens.METHODS)
         encoder = make_method("reuse", config.reuse, reuse.METHODS)
-        engine = Engine(model, policy, config.engine, reducer, encoder)
+        notes = make_method("thinking", config.thinking, thinking.METHODS)
+        engine = Engine(model, policy, config.engine, reducer, encoder, notes)
         folder, disk_bytes = config.kept("pages")
         if folder:   # not before: a new engine begins by forgetting
             policy.use_disk(folder, disk_bytes)
         return engine
 
     def make_session(emit: Callable[[Event], None]) -> Session:
-        policy = make_method("response", config.response, response.METHODS)
-        return Session(make_engine, policy, config, clock, emit)
+        store = RuleStore(config.kept_rules) if config.kept_rules else None
+        return Session(make_engine, make_timing(config, sink), config, clock, emit, store)
 
-    return App(model, reason, make_session, config, clock)
+    return App(model, reason, make_session, config, clock, sink)
+
+
+def make_timing(config: Config, sink: Sink | None = None) -> Timing:
+    """`sink` takes the lines of a trace: signals, decisions and what became of them."""
+    return Timing(
+        make_method("response", config.response, response.METHODS),
+        make_method("watch-by", config.watch_by, response.GOALS),
+        config.gate, sink,
+    )
+
+
+def make_helpers(config: Config, clock: Clock) -> Helpers:
+    """Tools and the delegate, which are off unless they are named; raises StreamAssistError."""
+    if not config.delegate:
+        return Helpers(make_tools(config.tools))
+    key = os.environ.get(KEY_VARIABLE, "")
+    delegate = Delegate(config.delegate, config.delegate_model, key, clock)
+    return Helpers(make_tools(config.tools), delegate)
+
+
+def check_response(model: VideoLLM, config: Config) -> None:
+    """Raises StreamAssistError for a response policy that the model was not trained for."""
+    has = {*model.choice_ids, *(["flag"] if model.p_silence is not None else [])}
+    if missing := make_method("response", config.response, response.METHODS).needs - has:
+        lacks = "a flag for news" if "flag" in missing else "a token of silence"
+        raise StreamAssistError(
+            f"The model {model.name} was not trained with {lacks}, which --response "
+            f"{config.response} needs; use --response change_gate."
+        )
 
 
 def check_tokens(config: Config) -> None:
@@ -139,13 +177,30 @@ def add_model_flags(parser: argparse.ArgumentParser) -> None:
         help=f"what the encoder does not do twice: {', '.join(reuse.METHODS)}",
     )
     parser.add_argument(
+        "--thinking", default=DEFAULTS.thinking,
+        help=f"notes taken while nothing is said: {', '.join(thinking.METHODS)}",
+    )
+    parser.add_argument(
+        "--branch", default=DEFAULTS.engine.branch,
+        help=f"where an answer stands while frames come: {', '.join(BRANCHES)}",
+    )
+    parser.add_argument(
+        "--gap", type=int, default=DEFAULTS.engine.gap, metavar="N",
+        help="positions before the answer, with --branch gap",
+    )
+    parser.add_argument(
         "--cuda-graphs", action="store_true",
         help="record the model's steps and replay them; needs an NVIDIA GPU, not yet run on one",
     )
     parser.add_argument("--response", default=DEFAULTS.response, help=", ".join(response.METHODS))
     parser.add_argument(
+        "--watch-by", default=DEFAULTS.watch_by,
+        help=f"how watch rules are checked: {', '.join(response.GOALS)}",
+    )
+    parser.add_argument(
         "--fps", type=float, default=DEFAULTS.engine.fps, help="frames a second the model sees"
     )
+    add_helper_flags(parser)
     parser.add_argument("--quantize", default="none", help="none, int8 or nf4 (needs a GPU)")
     parser.add_argument("--attention", default="auto", help="auto, sdpa or flash_attention_2")
     parser.add_argument(
@@ -156,14 +211,34 @@ def add_model_flags(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_helper_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--tools", default=DEFAULTS.tools, metavar="NAMES",
+        help=f"what a question may use, by commas: {', '.join(TOOLS)}; all, or none",
+    )
+    parser.add_argument(
+        "--delegate", default=DEFAULTS.delegate, metavar="URL",
+        help="an OpenAI-compatible address for hard questions, which gets pictures of the stream; "
+        f"its key comes from {KEY_VARIABLE}",
+    )
+    parser.add_argument(
+        "--delegate-model", default=DEFAULTS.delegate_model, metavar="NAME",
+        help="the model to ask there",
+    )
+
+
 def config_of(args: argparse.Namespace) -> Config:
     if args.keep == "":   # as of a variable that is not set
         raise StreamAssistError(NO_FOLDER)
     return Config(
-        model=args.model, memory=args.memory, response=args.response, tokens=args.tokens,
-        reuse=args.reuse, quantize=args.quantize, attention=args.attention,
-        engine=EngineConfig(fps=args.fps, cuda_graphs=args.cuda_graphs),
+        model=args.model, memory=args.memory, response=args.response, watch_by=args.watch_by,
+        tokens=args.tokens,
+        reuse=args.reuse, thinking=args.thinking, quantize=args.quantize, attention=args.attention,
+        engine=EngineConfig(
+            fps=args.fps, branch=args.branch, gap=args.gap, cuda_graphs=args.cuda_graphs
+        ),
         keep=args.keep or DEFAULTS.keep, keep_mb=args.keep_mb,
+        tools=args.tools, delegate=args.delegate, delegate_model=args.delegate_model,
     )
 
 

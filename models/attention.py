@@ -4,6 +4,7 @@ transformers' own rotary embedding is replaced by an identity, so queries and ke
 raw; the cache rotates each key at the position of its slot. What one forward pass needs (the
 query's angles, the mask) stands in one `Pass` per loaded model, which its attention modules share.
 """
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -24,7 +25,8 @@ class Pass:
 
     cos, sin: (S, D) of the query rows; mask: (1, 1, groups * S, T) added to the scores, -inf where
     a row may not look, None for a single row, which sees everything; flash: use the flash-attn
-    package; queries: takes each layer's raw query (Hq, S, D) where a list was put here.
+    package; queries: takes each layer's raw query (Hq, S, D) where a list was put here; branches:
+    lengths of the branches that the rows consist of, none of which sees another.
     """
 
     flash: bool = False
@@ -33,11 +35,12 @@ class Pass:
     sin: Tensor | None = None
     mask: Tensor | None = None
     queries: list[Tensor] | None = None
+    branches: Sequence[int] = ()
 
     def begin(self, cos: Tensor, sin: Tensor, past: int, dtype: torch.dtype) -> None:
         """Set up for S new rows behind `past` slots: all of the past, causal among themselves."""
         count = cos.shape[0]
-        if count > 1 and not self.flash:
+        if count > 1 and (self.branches or not self.flash):
             where = torch.arange(past, past + count, device=cos.device)
             self.fix(cos, sin, where, past + count, dtype)
         else:
@@ -50,6 +53,11 @@ class Pass:
         given: each sees the slots up to its own. The mask is added to the scores, so that no layer
         has to turn it into numbers."""
         hidden = torch.arange(slots, device=where.device)[None] > where[:, None]
+        if self.branches:
+            owner = torch.arange(len(self.branches)).repeat_interleave(
+                torch.tensor(self.branches)
+            ).to(where.device)
+            hidden[:, slots - len(owner):] |= owner[:, None] != owner
         mask = torch.zeros(hidden.shape, dtype=dtype, device=where.device)
         mask = mask.masked_fill(hidden, -torch.inf).repeat(self.groups, 1)
         self.cos, self.sin, self.mask = cos, sin, mask[None, None]

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from models.probing import yes_no_probe
+from models.probing import yes_no_probe, yes_no_probes
 from streamassist.cache import KVCache
 from streamassist.rope import Rope
 from streamassist.types import Chunk, Frame, Role, VisualTokens
@@ -75,7 +75,7 @@ class FakeLLM:
     tokens_per_frame: int = 4
     frame_side: int = 288
     stop_ids: frozenset[int] = frozenset({END})
-    silence_id: int | None = None
+    choice_ids: Mapping[str, int] = field(default_factory=dict)
     p_silence: float | None = None
     history_turns: int = 0
     max_context: int = 1 << 20
@@ -128,6 +128,28 @@ class FakeLLM:
 
     def probe(self, statement: str, cache: KVCache, pts: float) -> float:
         return yes_no_probe(self, statement, cache, pts)
+
+    def last_rows(self, chunk: Chunk, cache: KVCache, rows: int) -> Tensor:
+        """The last ones row by row, as what follows is read off the cache."""
+        ids, logits = chunk.ids.tolist(), []
+        first = len(ids) - rows + 1
+        for start, stop in ((0, first), *((i, i + 1) for i in range(first, len(ids)))):
+            part = self.text_chunk(ids[start:stop], chunk.start + start, chunk.role, chunk.pts)
+            logits.append(self.forward(part, cache))
+        return torch.stack(logits)
+
+    def probe_many(self, statements: Sequence[str], cache: KVCache, pts: float) -> list[float]:
+        return yes_no_probes(self, statements, cache, pts)
+
+    def last_of_branches(
+        self, branches: Sequence[Sequence[int]], cache: KVCache, pts: float
+    ) -> Tensor:
+        rows, size = [], cache.size
+        for ids in branches:
+            chunk = self.text_chunk(ids, cache.next_position, Role.BRANCH, pts)
+            rows.append(self.forward(chunk, cache))
+            cache.truncate(size)
+        return torch.stack(rows)
 
     def detokenize(self, ids: Sequence[int]) -> str:
         """A character whose last bytes are still to come is left out."""

@@ -17,7 +17,7 @@ from models.cache_view import view
 from models.checkpoint import head_dim_of, load_tokenizer, load_weights, rope_of, stop_ids_of
 from models.graphs import FixedShapes, rows_for
 from models.preprocess import read_settings
-from models.probing import yes_no_probe
+from models.probing import yes_no_probe, yes_no_probes
 from models.reuse.tower import Tower
 from streamassist.cache import KVCache
 from streamassist.errors import StreamAssistError
@@ -43,7 +43,7 @@ class HFVideoLLM:
     system: ClassVar[str] = ""
     frames_content: ClassVar[tuple[dict[str, str], ...]] = ({"type": "image"},)
     mrope_interleaved: ClassVar[bool] = False
-    silence_id: int | None = None
+    choice_ids: Mapping[str, int] = MappingProxyType({})
     p_silence: float | None = None
     history_turns: int = 2
     tokens_per_frame: int = 0
@@ -159,8 +159,9 @@ class HFVideoLLM:
         return logits[0].float().clone()
 
     def _logits(
-        self, chunk: Chunk, cache: KVCache, cos: Tensor, sin: Tensor, rows: int
+        self, chunk: Chunk, cache: KVCache, cos: Tensor, sin: Tensor, rows: int | Tensor
     ) -> Tensor:
+        """Logits (1, R, V) of the last `rows` rows, or of the rows named."""
         self._pass.begin(cos, sin, cache.size, self.dtype)
         positions = chunk.positions.to(self.device)
         return self.model(
@@ -170,6 +171,24 @@ class HFVideoLLM:
             use_cache=True,
             logits_to_keep=rows,
         ).logits
+
+    def last_of_branches(
+        self, branches: Sequence[Sequence[int]], cache: KVCache, pts: float
+    ) -> Tensor:
+        """Append branches side by side, each of which sees the cache and itself and stands where
+        it would stand alone; logits (B, V) float32 of their last rows. The caller drops them."""
+        lengths = [len(ids) for ids in branches]
+        start = cache.next_position
+        ids = torch.tensor([i for branch in branches for i in branch], dtype=torch.int64)
+        places = torch.cat([self._line(start, length) for length in lengths], 1)
+        chunk = Chunk(ids, places, start, max(lengths), Role.BRANCH, pts)
+        ends = torch.tensor(lengths).cumsum(0).to(self.device) - 1
+        self._pass.branches = lengths
+        try:
+            with cache.appending(chunk) as (cos, sin), torch.inference_mode():
+                return self._logits(chunk, cache, cos, sin, ends)[0].float().clone()
+        finally:
+            self._pass.branches = ()
 
     def use_graphs(self) -> None:
         """From now on chunks have fixed shapes, replayed as CUDA graphs; raises StreamAssistError
@@ -232,6 +251,9 @@ class HFVideoLLM:
 
     def probe(self, statement: str, cache: KVCache, pts: float) -> float:
         return yes_no_probe(self, statement, cache, pts)
+
+    def probe_many(self, statements: Sequence[str], cache: KVCache, pts: float) -> list[float]:
+        return yes_no_probes(self, statements, cache, pts)
 
     def yes_no_text(self, statement: str) -> str:
         return YES_NO.format(statement=statement)

@@ -3,9 +3,10 @@ import json
 import os
 import sys
 from argparse import Namespace
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from app import Parser, add_model_flags, build, compose, config_of, run
 from streamassist.config import check_range
@@ -24,13 +25,13 @@ def replay_command(argv: list[str]) -> None:
     _check_together(args)
     plan = Plan.parse(args.ask, args.watch)
     _check_output(args.out, video.path)
-    app = build(config)
+    app = build(config, sink=_tracer(args.trace, video.path))
     print(f"Model: {app.reason}", file=sys.stderr)
     if args.real_time:
         events = replay_real_time(video, app.make_session, config, plan, app.clock)
     elif args.together > 1:
         ahead = EncodeAhead(app.model)
-        app = compose(ahead, app.reason, config, app.clock)
+        app = compose(ahead, app.reason, config, app.clock, app.sink)
         events = replay(video, app.make_session, config, plan, args.together, ahead.prepare)
     else:
         events = replay(video, app.make_session, config, plan)
@@ -52,8 +53,21 @@ def _replay_parser() -> Parser:
         "--together", type=int, default=1, metavar="N",
         help="frames encoded in one pass, ahead of their time; not with --real-time or --reuse",
     )
+    parser.add_argument(
+        "--trace", type=Path, metavar="FILE",
+        help="file for the signals of every frame and what was decided on them, as JSON lines",
+    )
     parser.add_argument("--out", type=Path, help="file for the events; standard output without")
     return parser
+
+
+def _tracer(path: Path | None, clip: Path) -> Callable[[dict[str, Any]], None] | None:
+    """Writes the lines of a trace."""
+    if path is None:
+        return None
+    _check_output(path, clip)
+    out = path.open("w")
+    return lambda line: _print(json.dumps(line), out)
 
 
 def _check_together(args: Namespace) -> None:
@@ -83,7 +97,7 @@ def _check_output(path: Path | None, clip: Path) -> None:
         return
     try:
         if path.exists() and path.samefile(clip):
-            raise StreamAssistError(f"--out {path} is the clip itself; name another file.")
+            raise StreamAssistError(f"{path} is the clip itself; name another file.")
         path.open("a").close()
     except OSError as error:
         raise StreamAssistError(

@@ -71,6 +71,12 @@ class Archive(Faults):
             return None
         return jpeg
 
+    def frames(self, since: float = 0.0) -> list[tuple[int, float]]:
+        """(frame, pts) of the pictures held of stream time `since` and later, oldest first."""
+        with self._lock:
+            held = [(pts, f) for tier in (self._disk, self._ram) for f, (pts, _) in tier.items()]
+        return [(frame, pts) for pts, frame in sorted(held) if pts >= since]
+
     def figures(self) -> dict[str, int]:
         """Bytes held in each tier, and pictures lost to faults."""
         return {"ram": self.in_ram, "disk": self.on_disk, "dropped": self.dropped}

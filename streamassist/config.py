@@ -6,6 +6,7 @@ from typing import Any
 from streamassist.errors import StreamAssistError
 
 MB = 1_000_000
+BRANCHES = ("follow", "overlap", "gap", "group")
 KEPT_TENTHS = {"thumbnails": 1, "pages": 9}   # of --keep-mb
 NO_FOLDER = "--keep is empty; name a folder, or leave it out."
 
@@ -20,22 +21,23 @@ def check_range(name: str, value: float, low: float, high: float) -> None:
 @dataclass(frozen=True, slots=True)
 class EngineConfig:
     """fps: frames a second given to the model; tokens_per_turn: answer tokens between two frames;
-    max_answer_tokens: longest answer; branch: where a question stands while frames arrive
-    ("follow" the newest frame, or "overlap": stay where it was asked); cuda_graphs: the model's
-    passes have fixed shapes, which a GPU replays (models/graphs.py)."""
+    max_answer_tokens: longest answer; branch: where a question and its answer stand while frames
+    arrive, see `streamassist/branch.py`; gap: positions before them, for "gap"; cuda_graphs: the
+    model's passes have fixed shapes, which a GPU replays (models/graphs.py)."""
 
     fps: float = 2.0
     tokens_per_turn: int = 8
     max_answer_tokens: int = 64
     branch: str = "follow"
+    gap: int = 256
     cuda_graphs: bool = False
 
     def __post_init__(self) -> None:
         check_range("--fps", self.fps, 0.1, 30)
         check_range("tokens_per_turn", self.tokens_per_turn, 1, 256)
         check_range("max_answer_tokens", self.max_answer_tokens, 1, 4096)
-        if self.branch not in ("follow", "overlap"):
-            raise StreamAssistError(f'branch must be "follow" or "overlap", not {self.branch!r}.')
+        one_of("--branch", self.branch, BRANCHES)
+        check_range("--gap", self.gap, 0, 1_000_000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,21 +84,28 @@ class ServerConfig:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """`memory`, `response`, `tokens` and `reuse` are "name" or "name:field=value,field=value".
+    """`memory`, `response`, `watch_by`, `tokens`, `reuse` and `thinking` are "name" or
+    "name:field=value,field=value".
 
-    keep: the folder for what outlives RAM, "" for none; keep_mb: its quota, in MB of 1e6 bytes.
+    keep: the folder for what outlives RAM, "" for none; keep_mb: its quota, in MB of 1e6 bytes;
+    tools: "none", "all" or names with commas; delegate: an address for hard questions, "" for none.
     """
 
     model: str = "auto"
     memory: str = "recall"
     response: str = "change_gate"
+    watch_by: str = "yes_no"      # how watch rules are checked
     tokens: str = "none"
     reuse: str = "none"
+    thinking: str = "none"
     source: str = "sample"
     quantize: str = "none"        # none | int8 | nf4 (bitsandbytes, CUDA)
     attention: str = "auto"       # auto | sdpa | flash_attention_2
     keep: str = ""
     keep_mb: int = 500
+    tools: str = "none"
+    delegate: str = ""
+    delegate_model: str = ""
     engine: EngineConfig = field(default_factory=EngineConfig)
     gate: GateConfig = field(default_factory=GateConfig)
     server: ServerConfig = field(default_factory=ServerConfig)
@@ -107,21 +116,28 @@ class Config:
         check_range("--keep-mb", self.keep_mb, 1, 1_000_000)
         if self.keep and not self.keep.strip():
             raise StreamAssistError(NO_FOLDER)
+        if self.delegate_model and not self.delegate:
+            raise StreamAssistError("--delegate-model needs an address too: --delegate URL.")
 
     def kept(self, what: str) -> tuple[Path | None, int]:
-        """Folder and quota in bytes of "thumbnails" or "pages"; (None, 0) without --keep.
-
-        Raises StreamAssistError for the home of a user who does not exist.
-        """
+        """Folder and quota in bytes of "thumbnails" or "pages"; (None, 0) without --keep."""
         if not self.keep:
             return None, 0
+        return self._folder() / what, self.keep_mb * MB // 10 * KEPT_TENTHS[what]
+
+    @property
+    def kept_rules(self) -> Path | None:
+        """The file of the watch rules, a few kilobytes; None without --keep."""
+        return self._folder() / "rules.db" if self.keep else None
+
+    def _folder(self) -> Path:
+        """Raises StreamAssistError for the home of a user who does not exist."""
         try:
-            folder = Path(self.keep).expanduser()
+            return Path(self.keep).expanduser()
         except RuntimeError:
             raise StreamAssistError(
                 f"--keep {self.keep} cannot be found: there is no such user; name another folder."
             ) from None
-        return folder / what, self.keep_mb * MB // 10 * KEPT_TENTHS[what]
 
 
 def one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:

@@ -7,42 +7,22 @@ and the branch put back, so the video never attends to answers and nothing is co
 """
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 
+from streamassist.branch import Turn, aside, begin, check_fit, video_room
 from streamassist.cache import KVCache
 from streamassist.config import EngineConfig
 from streamassist.errors import StreamAssistError
-from streamassist.memory.base import CONTEXT_RESERVE, MemoryPolicy, drop_oldest
+from streamassist.memory.base import MemoryPolicy, drop_oldest
 from streamassist.reuse import EncoderReuse
+from streamassist.slots import Branch
+from streamassist.thinking import Noted, Thinking, with_notes
 from streamassist.tokens import TokenReducer
 from streamassist.types import Frame, Role, VideoLLM, VisualTokens
 
-NO_LOGITS = torch.zeros(1)
 NOT_SEEN = "I did not see that."
-LOOP = 6   # an answer whose last LOOP tokens repeat the LOOP before them is going in circles
-
-
-@dataclass(slots=True)
-class Turn:
-    """An answer being decoded. `text` is what was said so far."""
-
-    question: str
-    pts: float
-    first_slot: int
-    logits: torch.Tensor
-    limit: int
-    ids: list[int] = field(default_factory=list)
-    text: str = ""
-    done: bool = False
-    cache: KVCache | None = None   # where it is answered: the stream's, or a copy made for it
-    recalled: list[tuple[int, float]] = field(default_factory=list)   # (frame, pts), best first
-    unseen: bool = False           # nothing in memory supports an answer
-
-    @property
-    def looping(self) -> bool:
-        return len(self.ids) >= 2 * LOOP and self.ids[-LOOP:] == self.ids[-2 * LOOP : -LOOP]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +38,17 @@ class Change:
 
 
 class Engine:
-    """A model and all state of one stream: a cache, a memory policy, a token reducer, and what the
-    encoder reuses."""
+    """A model and all state of one stream: a cache, a memory policy, a token reducer, what the
+    encoder reuses, and notes.
+
+    frame_logits: (V,) the last row of the newest frame's prefill; None without one, or where the
+    memory policy asked for queries instead.
+    """
 
     def __init__(
         self, model: VideoLLM, memory: MemoryPolicy, config: EngineConfig,
         tokens: TokenReducer | None = None, reuse: EncoderReuse | None = None,
+        thinking: Thinking | None = None,
     ):
         self.model, self.memory, self.config = model, memory, config
         if config.cuda_graphs:
@@ -71,11 +56,15 @@ class Engine:
         self.reducer = tokens or TokenReducer()
         self.reuse = reuse or EncoderReuse()
         self.reuse.attach(model)
+        self.thinking = thinking or Thinking()
+        self.thinking.attach(model)
+        self._room = video_room(model, config)
         self.tokens_seen = self.tokens_read = self.frames_encoded = 0
         self.encoder_work = 0.0
         memory.attach(model)
         self.cache: KVCache = model.new_cache()
         self.turn: Turn | None = None
+        self.frame_logits: torch.Tensor | None = None
         self._previous: torch.Tensor | None = None
         self._spoken: torch.Tensor | None = None
         self.reset()
@@ -86,27 +75,32 @@ class Engine:
         self.memory.reset()
         self.reducer.reset()
         self.reuse.reset()
-        self.turn = self._previous = self._spoken = None
+        self.thinking.reset()
+        self.turn = self.frame_logits = self._previous = self._spoken = None
         self._append(self.model.prompt_ids(), Role.PROMPT, 0.0)
         self.cache.pin()
 
     def forget(self, since: float) -> None:
-        """Forget the frames of stream time `since` and later; no turn may be open."""
+        """Forget the frames of stream time `since` and later; no turn but a note may be open."""
+        self.stop_note()
+        self.thinking.forget(since)
         self.memory.forget(self.cache, since)
         self.cache.renumber()
         self.cache.truncate(self.cache.size)
         self.cache.wipe()
         self.reducer.reset()
         self.reuse.reset()
-        self._previous = self._spoken = None
+        self.frame_logits = self._previous = self._spoken = None
 
     def figures(self) -> dict[str, dict[str, float]]:
         """Bytes held outside of the cache by tier; visual tokens encoded, and of these read; frames
-        encoded, the work on these in whole frames, and bytes kept of them to save work."""
+        encoded, the work on these in whole frames, and bytes kept of them to save work; notes."""
         return {"pages": self.memory.bytes(),
                 "tokens": {"seen": self.tokens_seen, "read": self.tokens_read},
                 "encoder": {"frames": self.frames_encoded, "work": round(self.encoder_work, 2),
-                            "bytes": self.reuse.bytes}}
+                            "bytes": self.reuse.bytes},
+                "notes": {"kept": len(self.thinking.notes), "repeated": self.thinking.repeated,
+                          "bytes": self.thinking.bytes}}
 
     def _append(
         self, ids: Sequence[int], role: Role, pts: float, cache: KVCache | None = None
@@ -119,6 +113,7 @@ class Engine:
 
     def observe(self, frame: Frame) -> Change:
         """Encode one frame and prefill it, also in the middle of an answer."""
+        self.frame_logits = None
         if not self.reducer.wants(frame.image, frame.pts):
             self.tokens_seen += self.model.tokens_per_frame
             return Change(0.0, distance(self._previous, self._spoken), None, 0.0)
@@ -130,13 +125,13 @@ class Engine:
         if tokens is None:
             return self._compare(seen, None)
         self.tokens_read += len(tokens.embeds)
-        with self._branch_aside():
+        with aside(self.cache, self.turn, self.config):
             self.memory.observe(tokens, self.cache)
             chunk = self.model.frame_chunk(tokens, self.cache.next_position)
             if self.memory.frame_queries:
                 self.memory.queries = self.model.queries_of(chunk, self.cache)
             else:
-                self.model.forward(chunk, self.cache)
+                self.frame_logits = self.model.forward(chunk, self.cache)
             p_silence = self.model.p_silence
             self.reducer.after_prefill(self.cache, chunk)
             self.memory.after_prefill(self.cache)
@@ -145,10 +140,9 @@ class Engine:
 
     def _stay_in_context(self) -> None:
         """Whatever the policy kept, the model reads no more positions than it was trained for."""
-        limit = self.model.max_context - CONTEXT_RESERVE
-        if len(self.cache) > limit:
-            drop_oldest(self.cache, len(self.cache) - limit)
-        if self.cache.extent > limit:   # a policy that keeps original positions has left gaps
+        if len(self.cache) > self._room:
+            drop_oldest(self.cache, len(self.cache) - self._room)
+        if self.cache.extent > self._room:   # a policy that keeps original positions has left gaps
             self.cache.renumber(ranks=True)
 
     def _compare(self, tokens: VisualTokens, p_silence: float | None) -> Change:
@@ -168,19 +162,15 @@ class Engine:
         self._spoken = self._previous if view is None else view
 
     @contextmanager
-    def _branch_aside(self) -> Iterator[None]:
-        """Lift the running answer off the cache and put it back behind whatever came."""
-        turn = self.turn
-        if turn is None or turn.cache is not self.cache:
-            yield
-            return
-        branch = self.cache.lift(turn.first_slot)
-        try:
-            yield
-        finally:
-            follow = self.config.branch == "follow"
-            turn.first_slot = self.cache.size
-            self.cache.put_back(branch, self.cache.next_position if follow else None)
+    def branch(self) -> Iterator[None]:
+        """While this is open the stream's cache ends with the video, without a running answer. What
+        the caller appends is taken off again."""
+        with aside(self.cache, self.turn, self.config):
+            probe = Turn.on(self.cache, "", 0.0, 0)
+            try:
+                yield
+            finally:
+                probe.drop()
 
     # ------------------------------------------------------------ answering
 
@@ -193,23 +183,30 @@ class Engine:
         With `recall` the memory policy may bring back what the question needs, or say that it has
         not seen it; that is then the answer.
         """
+        self.stop_note()
         if self.turn is not None:
             raise RuntimeError("ask() while another turn is open")
         cache = self.memory.before_answer(self.cache, question) if recall else self.cache
-        first_slot, limit = cache.size, limit or self.config.max_answer_tokens
-        if recall and not self.memory.supported():
-            self.turn = Turn(question, pts, first_slot, NO_LOGITS, limit, cache=cache, unseen=True)
-            return self.turn
+        turn = Turn.on(cache, question, pts, limit or self.config.max_answer_tokens)
+        if recall and not (self.memory.supported() or self.thinking.knows_of(question)):
+            turn.unseen, self.turn = True, turn
+            return turn
+        turn.recalled = self._times(cache) if recall else []
         recent = history[len(history) - min(len(history), self.model.history_turns):]
-        ids = self.model.question_ids(question, recent)
+        lines = self.thinking.context(question) if recall else []
+        notes = self.thinking.target(question) if recall else None
+        return self._open(turn, self.model.question_ids(with_notes(lines, question), recent), notes)
+
+    def _open(self, turn: Turn, ids: Sequence[int], notes: Branch | None) -> Turn:
+        check_fit(turn, len(ids), self.model, self.config)
         try:
-            logits = self._append(ids, Role.BRANCH, pts, cache)
+            begin(turn, self.config, notes)
+            turn.logits = self._append(ids, Role.BRANCH, turn.pts, turn.cache)
         except Exception:
-            cache.truncate(first_slot)
+            turn.drop()
             raise
-        recalled = self._times(cache) if recall else []
-        self.turn = Turn(question, pts, first_slot, logits, limit, cache=cache, recalled=recalled)
-        return self.turn
+        turn.opening, self.turn = turn.cache.size - turn.first_slot, turn
+        return turn
 
     def span(self) -> tuple[float, float] | None:
         """Stream times between which lies what the open turn could see, None without frames."""
@@ -246,24 +243,42 @@ class Engine:
         new, turn.text = text[len(turn.text):], text
         return new
 
-    def close(self) -> None:
-        """End the turn, finished or not, and remove every trace of it from the cache."""
-        if self.turn is None:
-            return
-        self.turn.cache.truncate(self.turn.first_slot)
+    def close(self) -> Noted | None:
+        """End the turn, finished or not, and remove every trace of it from the cache; the note that
+        it leaves, if it was one."""
+        if (turn := self.turn) is None:
+            return None
+        noted = self.thinking.finish(turn) if turn.noting and turn.done else None
+        turn.drop()
         self.turn = None
         self.memory.after_answer(self.cache)
+        return noted
+
+    # ------------------------------------------------------------ thinking
+
+    def note_due(self, t: float) -> bool:
+        """Whether a note is being written, or is due at stream time `t`."""
+        return self.thinking.due(t, True) is not None if self.turn is None else self.turn.noting
+
+    def note(self, t: float) -> Turn | None:
+        """Begin a note, where one is due; `step` and `close` as for an answer. `ask` ends it."""
+        if (asked := self.thinking.due(t, self.turn is None)) is None:
+            return None
+        cache = self.thinking.desk(self.cache, self.thinking.since(t))
+        turn = Turn.on(cache, asked, t, self.thinking.longest, noting=True)
+        return self._open(turn, self.model.question_ids(asked), self.thinking.target(None))
+
+    def stop_note(self) -> None:
+        """An unfinished note gives way."""
+        if self.turn is not None and self.turn.noting:
+            self.close()
 
     # ------------------------------------------------------------ probing
 
     def probe(self, statement: str, pts: float) -> float:
         """How likely it is, 0..1, that `statement` holds now; leaves no trace."""
-        with self._branch_aside():
-            first_slot = self.cache.size
-            try:
-                return self.model.probe(statement, self.cache, pts)
-            finally:
-                self.cache.truncate(first_slot)
+        with self.branch():
+            return self.model.probe(statement, self.cache, pts)
 
 
 def use_graphs(model: VideoLLM) -> None:

@@ -5,6 +5,7 @@ Pictures are shrunk by area averaging with OpenCV, which hides sensor noise, and
 import numpy as np
 
 SIZE = (64, 48)
+DARK, FLAT = 20, 6   # grey levels: mean, and standard deviation
 STEP = 12   # grey levels by which a cell must change to count as moving
 
 
@@ -16,6 +17,12 @@ class MotionMeter:
 
     def reset(self) -> None:
         self._previous = None
+
+    @property
+    def covered(self) -> bool:
+        """Whether the newest picture shows next to nothing: dark all over, as behind a hand."""
+        grey = self._previous
+        return grey is not None and float(grey.mean()) < DARK and float(grey.std()) < FLAT
 
     def update(self, image: np.ndarray) -> float:
         """`image` RGB (H, W, 3) uint8; 0 for the first one."""

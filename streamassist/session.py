@@ -10,34 +10,40 @@ from collections.abc import Callable
 
 from streamassist.archive import Archive
 from streamassist.clock import Clock
-from streamassist.config import Config, check_range
+from streamassist.config import Config
 from streamassist.engine import Engine
 from streamassist.errors import StreamAssistError
+from streamassist.faults import FaultCount, sentence
 from streamassist.frames import jpeg
-from streamassist.motion import MotionMeter
-from streamassist.response.base import ResponsePolicy
-from streamassist.response.gate import Gate
-from streamassist.rules import Rule, RuleBook, is_rule
+from streamassist.response.trace import Stretch
+from streamassist.rule_desk import RuleDesk
+from streamassist.rules import RuleBook, is_rule
+from streamassist.rules.store import RuleStore
 from streamassist.speaker import MAX_QUESTION, Speaker
+from streamassist.timing import Moment, Timing
 from streamassist.types import (
     AddRule,
     Alert,
     Answer,
     Command,
     Configure,
+    EditRule,
     Event,
     Failed,
     Forget,
     Forgotten,
     Frame,
-    FrameSignals,
     Interrupt,
     NewStream,
     Notice,
     Query,
+    Rate,
     Remark,
     RemoveRule,
     Rules,
+    TryRule,
+    UserSpeaking,
+    Why,
 )
 
 log = logging.getLogger(__name__)
@@ -48,32 +54,29 @@ HISTORY_TURNS = 8          # at most this many are offered to the model
 THUMBNAIL_SIDE, THUMBNAIL_BYTES = 160, 32 << 20   # pixels; all that are in RAM
 PROTECT_EVERY = 16         # frames
 MAX_TOLD = 20              # sentences about a disk; more are in the log
-MAX_FAULTS, FAULT_WINDOW_S = 3, 60.0
 
 
 class Session:
     """`emit` receives every event, in order. `t` is always stream time in seconds."""
 
     def __init__(
-        self, make_engine: Callable[[], Engine], response: ResponsePolicy, config: Config,
-        clock: Clock, emit: Callable[[Event], None],
+        self, make_engine: Callable[[], Engine], timing: Timing, config: Config, clock: Clock,
+        emit: Callable[[Event], None], store: RuleStore | None = None,
     ):
-        self.make_engine, self.response, self.config = make_engine, response, config
+        self.make_engine, self.timing, self.config = make_engine, timing, config
         self.clock, self._emit = clock, emit
         self.engine = make_engine()
-        self.gate = Gate(config.gate)
-        self.rules = RuleBook()
         self.archive = Archive(THUMBNAIL_BYTES, *config.kept("thumbnails"))
+        self.desk = RuleDesk(timing, self.archive, clock, self.emit, store)
         self._told: set[str] = set()       # faults of a disk
-        self._motion = MotionMeter()
         self.transcript: deque[Event] = deque(maxlen=MAX_TRANSCRIPT)
         self.commentary = True
-        self.speaker = Speaker(self.gate, response, clock, self.emit)
+        self.speaker = Speaker(timing, clock, self.emit)
         self.frames_used = self.dropped = 0
-        self.urge = self.lag_s = 0.0
+        self.lag_s = 0.0
         self.t = 0.0                       # stream time of the newest frame
         self._recent: deque[Frame] = deque(maxlen=RECENT_FRAMES)
-        self._faults: deque[float] = deque(maxlen=MAX_FAULTS + 1)
+        self._faults = FaultCount(clock)
 
     # ------------------------------------------------------------ events
 
@@ -86,8 +89,9 @@ class Session:
 
     @property
     def busy(self) -> bool:
-        """True while there is something to say; a question waits for the first frame."""
-        return self.frames_held and self.speaker.has_something
+        """True while there is something to say or a rule to try; a question waits for the first
+        frame."""
+        return self.frames_held and (self.speaker.has_something or self.desk.trying)
 
     @property
     def frames_held(self) -> bool:
@@ -103,22 +107,29 @@ class Session:
         change = self.engine.observe(frame)
         self.frames_used += 1
         self._archive(frame)
-        signals = FrameSignals(
-            t=frame.pts,
-            frame=frame.index,
-            change=change.change, novelty=change.novelty,
-            motion=self._motion.update(frame.image),
-            p_silence=change.p_silence, news=change.news,
-            assistant_speaking=self.speaker.speaking is not None,
-            pending_query=self.speaker.pending_query,
-            lag_s=self.lag_s,
+        speaker = self.speaker
+        moment = Moment(
+            self.lag_s, assistant_speaking=speaker.speaking is not None,
+            pending_query=speaker.pending_query, wall=self.clock.wall(),
         )
-        for rule in self.rules.check(frame.pts, lambda s: self.engine.probe(s, frame.pts)):
-            self._alert(rule, frame.pts)
-        for rule in self.rules.take_broken():
-            self.emit(Notice, frame.pts, text=f'The rule "{rule.text}" cannot be checked; removed.')
-            self.emit(Rules, frame.pts, rules=self.rules.view())
-        self._consider(signals)
+        verdict = self.timing.after(frame, change, self.engine, moment)
+        for rule in verdict.alerts:
+            self.desk.fired(rule, frame.pts, frame.index)
+            if rule.asks and not speaker.full:
+                speaker.accept(rule.condition, frame.pts, self.engine)
+        self.desk.tell(frame.pts)
+        if verdict.ended:
+            self._tell_why(verdict.ended)
+        if verdict.decision.action == "speak" and self.commentary:
+            speaker.remark_due = verdict.decision
+
+    @property
+    def rules(self) -> RuleBook:
+        return self.timing.rules
+
+    def _tell_why(self, stretch: Stretch) -> None:
+        line = stretch.line()
+        self.emit(Why, line.pop("t"), **line)
 
     def _archive(self, frame: Frame) -> None:
         """Keep its picture, and those that are or may be cited before others."""
@@ -134,19 +145,6 @@ class Session:
                 self._told.add(fault)
                 self.emit(Notice, t, text=fault)
 
-    def _alert(self, rule: Rule, t: float) -> None:
-        seen = {"t": round(t, 3), "frame": self._recent[-1].index}
-        self.emit(
-            Alert, t, rule=rule.text, rule_t=rule.since, text=rule.condition, rule_id=rule.id,
-            score=round(rule.last_score, 3), evidence=[seen],
-        )
-
-    def _consider(self, signals: FrameSignals) -> None:
-        self.urge = self.response.score(signals)
-        decision = self.gate.decide(signals, self.urge)
-        if decision.action == "speak" and self.commentary:
-            self.speaker.remark_due = decision
-
     # ------------------------------------------------------------ commands
 
     def submit(self, command: Command, t: float) -> None:
@@ -156,11 +154,18 @@ class Session:
                 self._accept_question(text, t if pts is None else pts)
             case Interrupt():
                 self.speaker.stop(self.engine, self.dropped)
-            case AddRule(text=text, pts=pts):
-                self._add_rule(text, t if pts is None else pts)
+            case AddRule():
+                self.desk.add(command, t)
+            case EditRule():
+                self.desk.edit(command, t)
             case RemoveRule(rule_id=rule_id):
-                self.rules.remove(rule_id)
-                self.emit(Rules, t, rules=self.rules.view())
+                self.desk.remove(rule_id, t)
+            case TryRule():
+                self.desk.try_on_past(command, t)
+            case Rate(t=at, good=good):
+                self._rate(at, good, t)
+            case UserSpeaking(speaking=speaking):
+                self.timing.user_speaking(speaking, t)
             case Configure():
                 self._configure(command)
             case Forget():
@@ -175,25 +180,29 @@ class Session:
         if len(text) > MAX_QUESTION:
             raise StreamAssistError(f"The question is longer than {MAX_QUESTION} characters.")
         if is_rule(text):
-            self._add_rule(text, t)
+            self.desk.add(AddRule(text, t), t)
             return
         self.speaker.accept(text, t, self.engine)
         if not self.frames_held:
             self.emit(Notice, t, text="There is no picture yet; I answer when the first one comes.")
 
-    def _add_rule(self, text: str, t: float) -> None:
-        rule = self.rules.add(text, t)
-        self.emit(Notice, t, text=f"Watching: {rule.condition}.")
-        self.emit(Rules, t, rules=self.rules.view())
-
     def _configure(self, command: Configure) -> None:
         if command.threshold is not None:
-            check_range("The threshold", command.threshold, 0, 1)
-            self.gate.threshold = command.threshold
+            self.timing.set_threshold(command.threshold)
+        if command.remarks_per_minute is not None:
+            self.timing.set_budget(command.remarks_per_minute)
         if command.commentary is not None:
             self.commentary = command.commentary
             if not self.commentary:
                 self.speaker.drop_remark(self.engine)
+
+    def _rate(self, at: float, good: bool, t: float) -> None:
+        """A thumb for the remark or alert that was made at `at`."""
+        told = next((e for e in reversed(self.transcript) if e.t == at), None)
+        if isinstance(told, Remark):
+            self.emit(Notice, t, text=self.timing.rate(good))
+        else:
+            self.desk.rate(told, good, t)
 
     def _forget(self, command: Forget) -> None:
         if command.minutes is not None and not command.minutes > 0:
@@ -204,7 +213,7 @@ class Session:
         else:
             self._forget_since(since)
         if command.rules:
-            self.rules.rules.clear()
+            self.desk.clear(self.t)
         self.emit(Forgotten, self.t, since=since)
         self.emit(Rules, self.t, rules=self.rules.view())
         self._tell_faults(self.t)   # what could not be erased
@@ -220,8 +229,9 @@ class Session:
         self.speaker.stop(self.engine, self.dropped)
         self.speaker.clear()
         self.engine.forget(since)
+        self.desk.stop_trying()
         self.archive.forget(since)
-        self._motion.reset()
+        self.timing.forget(since)
         for kept in (self._recent, self.transcript):
             times = [(x.pts if isinstance(x, Frame) else x.t, x) for x in kept]
             kept.clear()
@@ -230,18 +240,19 @@ class Session:
     def _new_stream(self) -> None:
         self.speaker.stop(self.engine, self.dropped)
         self.engine.reset()
-        self.gate.reset()
-        self.response.reset()
-        self.rules.restart_clock()
+        self.desk.stop_trying()
+        self.timing.reset()
         self._recent.clear()
-        self._motion.reset()
-        self.t, self.urge = 0.0, 0.0
+        self.t = 0.0
 
     # ------------------------------------------------------------ speaking
 
     def advance(self, now: float) -> None:
-        """Do one small piece of talking: a token, after beginning a turn if need be."""
-        if self.busy:
+        """Do one small piece of talking: a token, after beginning a turn if need be; else look at
+        a picture for a rule that is tried."""
+        if self.busy and not self.speaker.has_something:
+            self.desk.step(self.engine)
+        elif self.busy:
             self.speaker.advance(self.engine, self._recent[-1], now, self.dropped, self._history)
 
     def _history(self) -> list[tuple[str, str]]:
@@ -257,10 +268,8 @@ class Session:
         Returns False when there were more than three faults within a minute: give up.
         """
         log.error("the model failed", exc_info=error)
-        self._faults.append(self.clock.monotonic())
-        recent = [f for f in self._faults if self._faults[-1] - f < FAULT_WINDOW_S]
-        fatal = len(recent) > MAX_FAULTS
-        self.emit(Failed, t, text=_sentence(error, fatal), fatal=fatal)
+        fatal = self._faults.too_many()
+        self.emit(Failed, t, text=sentence(error, fatal), fatal=fatal)
         self.speaker.break_off(self.dropped)
         if not fatal:
             self.engine = self.make_engine()
@@ -276,25 +285,14 @@ class Session:
         return {
             "frames_used": self.frames_used, "frames_dropped": self.dropped,
             "cache_tokens": len(cache), "cache_bytes": cache.bytes, "lag_s": round(self.lag_s, 3),
-            "first_word_ms": self.speaker.first_word_ms, "urge": round(self.urge, 3),
-            "threshold": self.gate.threshold, "busy": self.busy,
-            "extra": {"commentary": self.commentary, "archive": self.archive.figures(),
+            "first_word_ms": self.speaker.first_word_ms, "urge": round(self.timing.urge, 3),
+            "threshold": self.timing.gate.threshold, "busy": self.busy,
+            "extra": {"commentary": self.commentary,
+                      "remarks_per_minute": round(60 / self.timing.gate.refill_s, 2),
+                      "archive": self.archive.figures(),
                       **self.engine.figures()},
         }
 
     def history(self) -> list[dict]:
         """Event lines of the conversation so far."""
         return [event.line() for event in self.transcript.copy()]
-
-
-def _sentence(error: Exception, fatal: bool) -> str:
-    what = str(error) if isinstance(error, StreamAssistError) else type(error).__name__
-    if fatal:
-        return (
-            f"The model failed again and again ({what}), so it was stopped. "
-            "Your conversation is kept; restart the program or choose another model."
-        )
-    return (
-        f"The model stumbled ({what}) and was restarted. Your conversation and rules are kept; "
-        "please ask again if an answer was cut off."
-    )

@@ -94,7 +94,7 @@ class VideoLLM(Protocol):
     num_axes: int                 # rows of `Chunk.positions`: 1, or 3 for M-RoPE
     tokens_per_frame: int         # with the default frame size
     stop_ids: frozenset[int]
-    silence_id: int | None        # the token that means "nothing to say", if the model has one
+    choice_ids: dict[str, int]    # "silent", "speak", "delegate" -> its token, where trained so
     p_silence: float | None       # 0..1, of the frame forwarded last: no news; None: not trained so
     history_turns: int            # earlier question/answer pairs repeated before a question
     max_context: int              # positions the model was trained for
@@ -119,6 +119,18 @@ class VideoLLM(Protocol):
 
     def probe(self, statement: str, cache: KVCache, pts: float) -> float:
         """How likely it is, 0..1, that `statement` holds. Appends a branch; the caller drops it."""
+
+    def probe_many(self, statements: Sequence[str], cache: KVCache, pts: float) -> list[float]:
+        """The same of many statements in one pass; leaves no trace."""
+
+    def last_rows(self, chunk: Chunk, cache: KVCache, rows: int) -> torch.Tensor:
+        """Append the chunk; logits (rows, V) in float32 of its last rows."""
+
+    def last_of_branches(
+        self, branches: Sequence[Sequence[int]], cache: KVCache, pts: float
+    ) -> torch.Tensor:
+        """Append branches side by side, none of which sees another; logits (B, V) in float32 of
+        their last rows. The caller drops them."""
 
     def frame_chunk(self, tokens: VisualTokens, start: int) -> Chunk: ...
 
@@ -414,10 +426,16 @@ _SNAKE = {
 class FrameSignals:
     """What a response policy may look at, after each frame (all causal).
 
-    change: 0..1 against the previous frame, novelty: 0..1 against the frame last spoken about, both
-    of the model's features; motion: 0..1 of the picture's cells that changed; news: share of the
-    frame's visual tokens that the token reducer takes for new;
-    p_yes: rule id -> probability, for the rules probed at this frame.
+    Free: change 0..1 against the previous frame, novelty 0..1 against the frame last spoken about,
+    both of the model's features; motion: 0..1 of the picture's cells that changed; dropped: share
+    of the visual tokens that equal those of the previous frame (None for the first); news: share of
+    them that the token reducer takes for new; p_silence: the model's flag; choice: the model's own
+    {"silent", "speak", "delegate"} after the frame, of those it has a token for.
+
+    Measured when a policy wants them: p_first: silence as the first token of a live remark;
+    p_no_reply: "NO REPLY" as the first words; p_news: yes to "something new has happened";
+    ppl_ratio: how much worse the last remark explains this frame than the one it was made for. By
+    rule id: p_yes of its condition, p_graph the same beside scenes like it, relevance of its cue.
     """
 
     t: float
@@ -425,9 +443,17 @@ class FrameSignals:
     change: float = 0.0
     novelty: float = 1.0
     motion: float = 0.0
+    dropped: float | None = None
     p_silence: float | None = None
+    choice: dict[str, float] = field(default_factory=dict)
     news: float = 1.0
+    p_first: float | None = None
+    p_no_reply: float | None = None
+    p_news: float | None = None
+    ppl_ratio: float | None = None
     p_yes: dict[int, float] = field(default_factory=dict)
+    p_graph: dict[int, float] = field(default_factory=dict)
+    relevance: dict[int, float] = field(default_factory=dict)
     user_speaking: bool = False
     assistant_speaking: bool = False
     pending_query: str | None = None

@@ -1,13 +1,14 @@
 """A session with the scripted model, and pictures of one colour."""
 import numpy as np
 
+from app import make_timing
 from models.fake import FakeLLM
 from streamassist.clock import ManualClock
 from streamassist.config import Config, make_method
 from streamassist.engine import Engine
 from streamassist.memory import METHODS as MEMORY
-from streamassist.response import METHODS as RESPONSE
 from streamassist.session import Session
+from streamassist.timing import Timing
 from streamassist.types import Event, Frame
 
 RED, GREEN, BLUE, WHITE = (200, 20, 20), (20, 200, 20), (20, 20, 200), (240, 240, 240)
@@ -21,13 +22,16 @@ def frame(colour: tuple[int, int, int], index: int) -> Frame:
 class Desk:
     """A session and what it said. `now` follows the newest frame."""
 
-    def __init__(self, model: FakeLLM | None = None, config: Config | None = None):
+    def __init__(
+        self, model: FakeLLM | None = None, config: Config | None = None,
+        timing: Timing | None = None,
+    ):
         self.events: list[Event] = []
         self.model, self.config = model or FakeLLM(), config or Config()
         self.clock, self.count = ManualClock(), 0
-        response = make_method("response", self.config.response, RESPONSE)
         self.session = Session(
-            self.make_engine, response, self.config, self.clock, self.events.append
+            self.make_engine, timing or make_timing(self.config), self.config, self.clock,
+            self.events.append,
         )
 
     def make_engine(self) -> Engine:

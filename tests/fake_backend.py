@@ -14,22 +14,29 @@ from streamassist.types import (
     Answer,
     Command,
     Configure,
+    EditRule,
     Event,
     Forget,
     Forgotten,
     Interrupt,
+    Note,
     Notice,
     Query,
+    Rate,
     Remark,
     RemoveRule,
     ReplyStarted,
     Rules,
+    RuleTried,
     Stats,
     TextDelta,
+    TryRule,
+    UserSpeaking,
+    Why,
 )
 
 ANSWER = "A red ball rolls over green grass towards the left."
-TOLD = (Answer, Remark, Alert, Notice)
+TOLD = (Answer, Remark, Alert, Notice, Note)
 
 
 def drawing(t: float) -> bytes:
@@ -47,15 +54,29 @@ def seen(t: float) -> list[dict[str, Any]]:
     return [{"t": t, "frame": int(2 * t)}]
 
 
+def row_of(number: int, text: str, t: float) -> dict[str, Any]:
+    """A watch rule as the page gets it."""
+    return {
+        "id": number, "text": text, "condition": text, "kind": "event", "since": t,
+        "last_checked": None, "next_check_s": 1.0, "check_interval_s": 2.0, "score": 0.0,
+        "threshold": 0.7, "fired": 0, "last_fired": None, "dwell_s": 0.0, "cooldown_s": 10.0,
+        "every_s": None, "in_s": None, "once": False, "only_if_changed": False,
+        "severity": "warning", "actions": [], "schedule": "", "snoozed_until": None,
+        "done": False, "timeouts": 0, "state": "watching",
+    }
+
+
 class FakeBackend:
-    """`word_s` between the words of an answer; `remark_s` between remarks; time starts at 0."""
+    """`word_s` between the words of an answer, `remark_s` between remarks, `why_s` between reasons
+    and checks of the rules; time starts at 0."""
 
     model_name = "fake"
     model_note = "A scripted model for tests; it says the same whatever it sees."
 
     def __init__(self, word_s: float = 0.01, remark_s: float = 1.0, tick_s: float = 0.1,
-                 picture: Callable[[float], bytes] = drawing):
+                 picture: Callable[[float], bytes] = drawing, why_s: float = 1.0):
         self.word_s, self.remark_s, self.tick_s, self.picture = word_s, remark_s, tick_s, picture
+        self.why_s = why_s
         self.stats: Stats | None = None
         self.sources: dict[str, Any] = {"current": "sample", "name": "sample", "paused": False}
         self.commands: list[Command] = []
@@ -64,10 +85,12 @@ class FakeBackend:
         self.frozen_at: float | None = None               # the camera has stopped at this time
         self.opened: list[str] = []
         self.commentary = True
-        self.threshold = 0.7
+        self.threshold, self.remarks_per_minute = 0.7, 6.0
+        self.typing: list[bool] = []                      # what pages said of their users
         self.started = time.time()
         self._told: list[Event] = []
         self._rules: list[dict[str, Any]] = []
+        self._ruling = threading.Lock()                   # pages change the rules, we check them
         self._callbacks: list[Callable[[Event], None]] = []
         self._stop, self._hush = threading.Event(), threading.Event()
         self._asked: list[str] = []
@@ -89,23 +112,28 @@ class FakeBackend:
         return lambda: self._callbacks.remove(callback)
 
     def submit(self, command: Command) -> None:
+        if isinstance(command, UserSpeaking):
+            self.typing.append(command.speaking)
+            return
         if isinstance(command, Query) and not command.text:
             raise StreamAssistError("The question is empty; type one.")
         self.commands.append(command)
-        if isinstance(command, Query):
-            self._asked.append(command.text)
-        elif isinstance(command, Interrupt):
-            self._hush.set()
-        elif isinstance(command, Configure):
-            self._configure(command)
-        elif isinstance(command, Forget):
-            since = None
-            if command.minutes:
-                since = self.now[0] - 60 * command.minutes
-            self._told[:] = [e for e in self._told if since is not None and e.t < since]
-            self.emit(Forgotten(*self.now, since=since))
-        elif isinstance(command, AddRule | RemoveRule):
-            self._change_rules(command)
+        match command:
+            case Query():
+                self._asked.append(command.text)
+            case Interrupt():
+                self._hush.set()
+            case Configure():
+                self._configure(command)
+            case Forget():
+                self._forget(command)
+            case AddRule() | RemoveRule() | EditRule():
+                with self._ruling:
+                    self._change_rules(command)
+            case TryRule():
+                self._try(command)
+            case Rate():
+                self._rate(command)
 
     def offer_jpeg(self, jpeg: bytes, captured_at: float) -> None:
         self.newest = jpeg
@@ -149,15 +177,34 @@ class FakeBackend:
             callback(event)
 
     def _run(self) -> None:
-        last = 0.0
+        last = decided = 0.0
         while not self._stop.wait(self.tick_s):
             self._count()
             while self._asked:
                 self._answer(self._asked.pop(0))
             t, wall = self.now
+            if t - decided >= self.why_s:
+                self._decide(decided, t)
+                decided = t
             if self.commentary and not self.sources["paused"] and t - last >= self.remark_s:
                 last = t
-                self.emit(Remark(t, wall, f"The ball is at mark {int(t)}.", seen(t), 0.8))
+                reason = "something new is in view"
+                self.emit(Remark(t, wall, f"The ball is at mark {int(t)}.", seen(t), 0.8, reason))
+
+    def _decide(self, since: float, t: float) -> None:
+        """Say why it spoke or not in this stretch, and check the rules."""
+        score = round(t * 0.37 % 1, 3)
+        speaks = score >= self.threshold
+        self.emit(Why(
+            *self.now, since, "speak" if speaks else "silent",
+            "something new is in view" if speaks else "nothing new enough", 2, score,
+            self.threshold, {"change": score, "novelty": 0.4, "motion": 0.1, "p_silence": None},
+        ))
+        with self._ruling:
+            self._rules = [{**rule, "last_checked": t, "score": round(score / 2, 3)}
+                           for rule in self._rules]
+        if self._rules:
+            self.emit(Rules(*self.now, self._rules))
 
     def _count(self) -> None:
         t, wall = self.now
@@ -166,7 +213,8 @@ class FakeBackend:
             cache_tokens=min(512, int(t * 32)), cache_bytes=min(512, int(t * 32)) * 23_040,
             lag_s=0.2 + 0.1 * ((t * 0.7) % 1), source_fps=25.0, used_fps=2.0,
             first_word_ms=180.0 if self._turn else None, urge=(t * 0.37) % 1,
-            threshold=self.threshold, extra={"commentary": self.commentary},
+            threshold=self.threshold,
+            extra={"commentary": self.commentary, "remarks_per_minute": self.remarks_per_minute},
         )
         self.emit(self.stats)
 
@@ -192,14 +240,46 @@ class FakeBackend:
             self.commentary = command.commentary
         if command.threshold is not None:
             self.threshold = command.threshold
+        if command.remarks_per_minute is not None:
+            self.remarks_per_minute = command.remarks_per_minute
 
-    def _change_rules(self, command: AddRule | RemoveRule) -> None:
+    def _forget(self, command: Forget) -> None:
+        since = self.now[0] - 60 * command.minutes if command.minutes else None
+        self._told[:] = [e for e in self._told if since is not None and e.t < since]
+        self.emit(Forgotten(*self.now, since=since))
+
+    def _change_rules(self, command: AddRule | RemoveRule | EditRule) -> None:
         t, wall = self.now
-        if isinstance(command, RemoveRule):
-            self._rules = [rule for rule in self._rules if rule["id"] != command.rule_id]
+        if isinstance(command, AddRule):
+            row = {**row_of(len(self.commands), command.text, t), "fired": 1, "last_fired": t}
+            self._rules = [*self._rules, row]
+            self.emit(Alert(t, wall, command.text, t, "It is so now.", row["id"], 0.9, seen(t)))
         else:
-            rule = {"id": len(self.commands), "text": command.text, "condition": command.text,
-                    "since": t, "last_checked": None, "score": 0.0, "fired": 0}
-            self._rules = [*self._rules, rule]
-            self.emit(Alert(t, wall, command.text, t, "It is so now.", rule["id"], 0.9, seen(t)))
+            mine = next((r for r in self._rules if r["id"] == command.rule_id), None)
+            if mine is None:
+                raise StreamAssistError(f"There is no rule number {command.rule_id}.")
+            new = [self._edited(mine, command)] if isinstance(command, EditRule) else []
+            at = self._rules.index(mine)
+            self._rules = [*self._rules[:at], *new, *self._rules[at + 1:]]
         self.emit(Rules(t, wall, self._rules))
+
+    def _edited(self, row: dict[str, Any], command: EditRule) -> dict[str, Any]:
+        row = {**row, **command.changes}
+        row["schedule"] = row["schedule"].replace("-", " and ")
+        if command.snooze_s is not None:
+            until = self.now[0] + command.snooze_s if command.snooze_s else None
+            row |= {"snoozed_until": until, "state": "snoozed" if until else "watching"}
+        return row
+
+    def _try(self, command: TryRule) -> None:
+        """It would have fired three times, but for rules about nothing."""
+        t, wall = self.now
+        since = max(0.0, t - 60 * command.minutes)
+        shares = () if "nothing" in command.text else (0.2, 0.5, 0.8)
+        times = [{**seen(t * share)[0], "score": 0.9} for share in shares]
+        self.emit(RuleTried(t, wall, command.text, command.text, since, int(2 * t), times))
+
+    def _rate(self, command: Rate) -> None:
+        self.threshold = round(self.threshold + (-0.05 if command.good else 0.05), 3)
+        less = "more" if command.good else "less"
+        self.emit(Notice(*self.now, f"I speak {less} of that kind: from {self.threshold} on."))

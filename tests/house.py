@@ -47,7 +47,9 @@ TABLE = {
     "streamassist.metrics": May(CORE),
     "streamassist.motion": May("", "numpy cv2"),
     "streamassist.archive": May(f"{CORE} streamassist.pages"),
-    "streamassist.rules": May(CORE),
+    "streamassist.rules": May(CORE, "", THREADS),
+    "streamassist.post": May(CORE, "", THREADS),
+    "streamassist.webhook": May(f"{CORE} streamassist.clock streamassist.post"),
     "streamassist.types": May(CORE, "numpy"),
     "streamassist.config": May(CORE),
     "streamassist.frames": May(CORE, "numpy PIL"),
@@ -86,13 +88,39 @@ TABLE = {
     "streamassist.response": May(f"{METHODS} streamassist.response", "torch", THREADS),
     "streamassist.engine": May(
         f"{METHODS} streamassist.memory streamassist.tokens streamassist.response "
-        "streamassist.reuse streamassist.frames",
+        "streamassist.reuse streamassist.frames streamassist.branch streamassist.thinking",
         "torch numpy", THREADS,
     ),
-    "streamassist.speaker": May(TALK, "", THREADS),
+    "streamassist.branch": May(f"{METHODS} streamassist.memory.base", "torch", THREADS),
+    "streamassist.thinking": May(
+        f"{METHODS} streamassist.branch streamassist.memory.question streamassist.thinking",
+        "torch", THREADS,
+    ),
+    "streamassist.senses": May(TALK, "torch", THREADS),
+    "streamassist.faults": May(f"{CORE} streamassist.clock"),
+    "streamassist.timing": May(
+        f"{TALK} streamassist.motion streamassist.rules streamassist.senses", "torch", THREADS
+    ),
+    "streamassist.rule_desk": May(
+        f"{TALK} streamassist.archive streamassist.frames streamassist.rules streamassist.timing",
+        "", THREADS,
+    ),
+    "streamassist.endpoint": May(CORE),
+    "streamassist.tools": May(
+        f"{CORE} streamassist.clock streamassist.engine streamassist.frames "
+        "streamassist.memory.base streamassist.memory.question streamassist.tools",
+        "numpy PIL rapidocr onnxruntime",
+    ),
+    "streamassist.delegate": May(
+        f"{CORE} streamassist.clock streamassist.endpoint streamassist.engine streamassist.frames "
+        "streamassist.tools",
+    ),
+    "streamassist.speaker": May(
+        f"{TALK} streamassist.delegate streamassist.timing streamassist.tools", "", THREADS
+    ),
     "streamassist.session": May(
-        f"{TALK} streamassist.archive streamassist.frames streamassist.motion streamassist.rules "
-        "streamassist.speaker",
+        f"{TALK} streamassist.archive streamassist.faults streamassist.frames streamassist.rules "
+        "streamassist.rule_desk streamassist.speaker streamassist.timing",
         "", THREADS,
     ),
     "streamassist.worker": May(LIVE),

@@ -7,7 +7,7 @@ from desk import BLUE, GREEN, RED, WHITE, Desk
 from models.fake import FakeLLM
 from streamassist.config import Config
 from streamassist.errors import StreamAssistError
-from streamassist.session import MAX_FAULTS
+from streamassist.faults import MAX_FAULTS
 from streamassist.speaker import MAX_WAITING
 from streamassist.types import (
     AddRule,
@@ -94,7 +94,7 @@ def test_commentary_can_be_switched_off_and_the_threshold_moved():
     desk = Desk()
     desk.submit(Configure(commentary=False, threshold=0.3))
     desk.watch(*[RED] * 20)
-    assert not desk.of(Remark) and desk.session.gate.threshold == 0.3
+    assert not desk.of(Remark) and desk.session.timing.gate.threshold == 0.3
     with pytest.raises(StreamAssistError, match="between 0 and 1"):
         desk.submit(Configure(threshold=7.0))
 
@@ -284,14 +284,14 @@ def test_a_rule_at_which_the_model_always_fails_is_set_aside(monkeypatch):
     desk = Desk(config=Config(response="on_query"))
     desk.submit(AddRule("a green picture"))
     desk.submit(AddRule("something impossible"))
-    real = desk.model.probe
+    real = desk.model.yes_no_ids
 
-    def probe(statement, cache, pts):
+    def yes_no_ids(statement):
         if "impossible" in statement:
             raise RuntimeError("no")
-        return real(statement, cache, pts)
+        return real(statement)
 
-    monkeypatch.setattr(desk.model, "probe", probe)
+    monkeypatch.setattr(desk.model, "yes_no_ids", yes_no_ids)
     with pytest.raises(RuntimeError) as failed:
         desk.watch(RED, RED, RED)
     assert desk.session.recover(failed.value, desk.now)

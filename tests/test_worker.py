@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from desk import GREEN, RED, Desk
+from app import make_timing
 from models.fake import FakeLLM
 from streamassist.clock import RealClock
 from streamassist.config import Config, EngineConfig
@@ -23,7 +24,9 @@ class Bench:
         desk, clock = Desk(model, config), RealClock()
         self.events, self.model = [], model
         self.worker = Worker(
-            lambda emit: Session(desk.make_engine, desk.session.response, desk.config, clock, emit),
+            lambda emit: Session(
+                desk.make_engine, make_timing(desk.config), desk.config, clock, emit
+            ),
             desk.config,
             clock,
         )

@@ -2,10 +2,12 @@
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from streamassist.types import Command, Event, Forgotten, Stats
+from streamassist.errors import StreamAssistError
+from streamassist.types import Command, Event, Forgotten, Stats, UserSpeaking, Why
 from ui.outbox import Line, Outbox
 
 log = logging.getLogger(__name__)
@@ -14,6 +16,7 @@ Picture = tuple[bytes, float]
 
 KINDS = ("sample", "file", "rtsp", "rtsps", "camera", "browser", "none")
 MAX_HISTORY = 400      # lines a page gets when it joins
+MAX_WHYS = 60          # and so many of why it spoke or stayed silent
 SAME_FOR_S = 5.0       # an old picture does not stand for what is to be seen longer than this
 
 
@@ -45,7 +48,8 @@ class Backend(Protocol):
     def pause(self, paused: bool) -> None: ...
 
     def history(self) -> list[Line]:
-        """Lines of the events so far (answer, remark, alert, notice, failed), oldest first."""
+        """Lines of the events so far (answer, remark, alert, notice, note, failed), oldest
+        first."""
 
     def rules(self) -> list[dict[str, Any]]:
         """The watch rules as in the last `Rules` event."""
@@ -67,6 +71,7 @@ class Page:
         self.pictures_received = 0
         self.previews_unacked = 0
         self.preview_pts: float | None = None
+        self.speaking = False                  # its user is speaking or typing
 
 
 class Hub:
@@ -77,6 +82,7 @@ class Hub:
         self.filming: str | None = None        # id of the page whose camera or screen is the source
         self.label = "camera"
         self._filmed: Picture | None = None
+        self._whys: deque[Line] = deque(maxlen=MAX_WHYS)
         self._pages: tuple[Page, ...] = ()     # replaced, never changed: read by the worker thread
         self.close = backend.subscribe(self._on_event)
 
@@ -84,27 +90,41 @@ class Hub:
         self._pages = (*self._pages, page)
 
     def leave(self, page: Page) -> None:
+        """What its user began to say is not waited for any more."""
         self._pages = tuple(p for p in self._pages if p is not page)
+        if page.speaking:
+            try:
+                self.backend.submit(UserSpeaking(False))
+            except StreamAssistError as refusal:
+                log.debug("not told that a user went: %s", refusal)
 
     def send_all(self, line: Line) -> None:
         for page in self._pages:
             page.outbox.put(line)
 
     def _on_event(self, event: Event) -> None:
+        line = event.line()
         if isinstance(event, Forgotten):
             self._filmed = None
-        line = event.line()
+            self._forget_whys(event.since)
+        elif isinstance(event, Why):
+            self._whys.append(line)
         if isinstance(event, Stats):
             for page in self._pages:
                 page.outbox.put_newest("stats", line)
         else:
             self.send_all(line)
 
+    def _forget_whys(self, since: float | None) -> None:
+        kept = [why for why in self._whys if since is not None and why["t"] < since]
+        self._whys = deque(kept, maxlen=MAX_WHYS)
+
     def hello(self) -> Line:
         stats = self.backend.stats
         return {
             "type": "hello",
             "history": self.backend.history()[-MAX_HISTORY:],
+            "whys": list(self._whys.copy()),
             "model": self.backend.model_name,
             "note": self.backend.model_note,
             "rules": self.backend.rules(),

@@ -6,11 +6,13 @@ browser's clock; down: pts), payload. Every JPEG is acknowledged with {"type": "
 "received": n}, n in all; the page answers each picture it was sent with {"type": "seen"}. Neither
 side has more than two under way.
 
-Up: hello{id, now}, ask{text}, interrupt, add_rule{text}, remove_rule{rule_id},
-configure{commentary, threshold}, source{spec, label}, pause{paused}, forget{rules, minutes},
-capture{state}, sending{...} (see `Report`), seen.
+Up: hello{id, now}, what `commands` knows (ask{text}, interrupt, add_rule{text},
+remove_rule{rule_id}, edit_rule{rule_id, changes, snooze_s}, try_rule{text, minutes}, rate{t, good},
+user_speaking{speaking}, configure{commentary, threshold, remarks_per_minute},
+forget{rules, minutes}), source{spec, label}, pause{paused}, capture{state}, sending{...} (see
+`Report`), seen.
 Down: hello{...} (see `Hub.hello`), every `Event.line()`, ack, source{...}, send{...} (see `Plan`),
-configured{...}, refused{text, command}.
+configured{commentary, threshold, remarks_per_minute}, refused{text, command}.
 """
 import asyncio
 import json
@@ -19,13 +21,14 @@ import math
 import struct
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from streamassist.errors import StreamAssistError
-from streamassist.types import AddRule, Command, Configure, Forget, Interrupt, Query, RemoveRule
+from streamassist.types import Command, Configure, Forget, UserSpeaking
+from ui.commands import COMMANDS, Message, parse, text_of
 from ui.guard import Keys
 from ui.hub import Hub, Page
 from ui.outbox import Outbox, TooSlow
@@ -36,7 +39,6 @@ log = logging.getLogger(__name__)
 
 JPEG, PCM, SAME = 1, 2, 3
 MAX_MESSAGE = 8 << 20             # bytes of one message, enforced by uvicorn
-MAX_TEXT = 4000                   # characters of a question or a rule
 HELLO_WITHIN_S = 10.0
 PREVIEW_EVERY_S = 0.1
 MAX_UNACKED = 2
@@ -44,7 +46,6 @@ OLDEST_S = 5.0                    # a picture that claims to be older is taken t
 BAD_HELLO, TOO_SLOW = 4400, 4408
 
 _header = struct.Struct(">Bd")
-Message = dict[str, Any]
 Speech = Callable[[bytes, float], None]
 
 
@@ -144,7 +145,7 @@ class Session:
     async def _text(self, text: str) -> None:
         kind = "message"
         try:
-            message = _parse(text)
+            message = parse(text)
             kind = message["type"]
             await self._obey(kind, message)
         except StreamAssistError as refusal:
@@ -162,20 +163,23 @@ class Session:
         elif kind == "sending":
             self._adapt(Report.of(message))
         elif kind == "source":
-            await self._open(_string(message, "spec"), str(message.get("label", "camera"))[:40])
+            await self._open(text_of(message, "spec"), str(message.get("label", "camera"))[:40])
         elif kind == "pause":
             await asyncio.to_thread(self.hub.backend.pause, bool(message.get("paused")))
             self.hub.send_all(self.hub.source())
-        elif kind in _COMMANDS:
-            command = _COMMANDS[kind](message)
-            if isinstance(command, Forget):
-                self.hub.forget_picture()
-            await asyncio.to_thread(self.hub.backend.submit, command)
-            if isinstance(command, Configure):
-                self.hub.send_all({"type": "configured", "commentary": command.commentary,
-                                   "threshold": command.threshold})
+        elif kind in COMMANDS:
+            await self._command(COMMANDS[kind](message))
         else:
             raise StreamAssistError(f"The server knows no command {kind[:40]!r}; reload the page.")
+
+    async def _command(self, command: Command) -> None:
+        if isinstance(command, Forget):
+            self.hub.forget_picture()
+        await asyncio.to_thread(self.hub.backend.submit, command)
+        if isinstance(command, Configure):
+            self.hub.send_all({"type": "configured", **asdict(command)})
+        elif isinstance(command, UserSpeaking):
+            self.page.speaking = command.speaking
 
     def _adapt(self, report: Report) -> None:
         """Ask the page that films for more or for less than it sends now."""
@@ -211,58 +215,6 @@ class Session:
 def _plausible(taken_at: float, now: float) -> float:
     """A capture time no page can misuse: a clock set anew must not turn the stream's time back."""
     return now if math.isnan(taken_at) else min(max(taken_at, now - OLDEST_S), now)
-
-
-def _parse(text: str) -> Message:
-    try:
-        message = json.loads(text)
-    except (ValueError, RecursionError):
-        message = None
-    if not isinstance(message, dict) or not isinstance(message.get("type"), str):
-        raise StreamAssistError("The server got a message it cannot read; reload the page.")
-    return message
-
-
-def _string(message: Message, key: str) -> str:
-    value = message.get(key)
-    if not isinstance(value, str) or len(value) > MAX_TEXT:
-        raise StreamAssistError(f"The {key} must be text of at most {MAX_TEXT} characters.")
-    return value.encode(errors="replace").decode().strip()   # half a surrogate pair is no text
-
-
-def _rule_id(message: Message) -> int:
-    value = message.get("rule_id")
-    if not isinstance(value, int):
-        raise StreamAssistError("The server got no number of a watch rule; reload the page.")
-    return value
-
-
-def _configure(message: Message) -> Configure:
-    commentary, threshold = message.get("commentary"), message.get("threshold")
-    if threshold is not None and not (isinstance(threshold, int | float) and 0 <= threshold <= 1):
-        raise StreamAssistError("The threshold must be a number between 0 and 1.")
-    if commentary is not None and not isinstance(commentary, bool):
-        raise StreamAssistError("Commentary is either on or off.")
-    return Configure(commentary, threshold)
-
-
-def _minutes(message: Message) -> float | None:
-    minutes = message.get("minutes")
-    if minutes is None:
-        return None
-    if isinstance(minutes, bool) or not isinstance(minutes, int | float):
-        raise StreamAssistError("The minutes to forget are a number.")
-    return float(minutes)
-
-
-_COMMANDS: dict[str, Callable[[Message], Command]] = {
-    "ask": lambda m: Query(_string(m, "text")),
-    "interrupt": lambda m: Interrupt(),
-    "add_rule": lambda m: AddRule(_string(m, "text")),
-    "remove_rule": lambda m: RemoveRule(_rule_id(m)),
-    "configure": _configure,
-    "forget": lambda m: Forget(rules=bool(m.get("rules")), minutes=_minutes(m)),
-}
 
 
 async def serve_page(socket: WebSocket, hub: Hub, uploads: Uploads, keys: Keys,

@@ -73,7 +73,10 @@ class Nano(HFVideoLLM):
         super().__init__(model, tokenizer, "nano", attention)
         self.backbone, self.projector, self.flag = backbone, projector, flag
         self.input_size, self.frames_at_once = input_size, frames_at_once
-        self.stop_ids |= {tokenizer.convert_tokens_to_ids(prompts.END)}
+        end = tokenizer.convert_tokens_to_ids(prompts.END)
+        self.stop_ids |= {end}
+        if flag is not None:   # both were trained at once
+            self.choice_ids = {"silent": end}
         self._last_row: Tensor | None = None
         model.lm_head.register_forward_pre_hook(self._note_last_row)
 

@@ -16,7 +16,7 @@ from streamassist.types import FrameSignals
 @dataclass
 class FlagHead(ResponsePolicy):
     held_s: float = 1.5   # how long a raised flag still counts
-    needs_flag: ClassVar[bool] = True
+    needs: ClassVar[frozenset[str]] = frozenset({"flag"})
     _raised: list[tuple[float, float]] = field(default_factory=list, init=False, repr=False)
 
     def __post_init__(self) -> None:

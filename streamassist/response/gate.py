@@ -18,6 +18,7 @@ class Gate:
     def __init__(self, config: GateConfig, threshold: float | None = None):
         self.config = config
         self.threshold = config.hi if threshold is None else threshold
+        self.refill_s = config.refill_s   # one more remark for each so many seconds
         self.reset()
 
     def reset(self) -> None:
@@ -35,7 +36,7 @@ class Gate:
             self._start = self._refilled = signals.t
         self._refill(signals.t)
         self._recent.append(score >= self.threshold)
-        if score < self.config.lo or signals.novelty > self.config.rearm_novelty:
+        if score < min(self.config.lo, self.threshold) or signals.novelty > self.config.rearm_novelty:
             self._armed = True
         reason = self._why_silent(signals)
         if reason:
@@ -59,7 +60,7 @@ class Gate:
         return next((why for fails, why in checks if fails), "")
 
     def _refill(self, t: float) -> None:
-        gained = max(0.0, t - self._refilled) / self.config.refill_s
+        gained = max(0.0, t - self._refilled) / self.refill_s
         self._tokens = min(float(self.config.bucket), self._tokens + gained)
         self._refilled = t
 

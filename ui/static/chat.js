@@ -1,19 +1,20 @@
 // The only writer of what was said: questions, answers, alerts and notices in the feed, remarks in
 // the commentary lane. Everything shown comes from the server's events.
 
-import { byId, count, icon, make, refreshTimes, serverNow, streamTime, when } from "./format.js";
+import { byId, count, icon, make, refreshTimes, serverNow, severity, streamTime, when } from "./format.js";
 
 const MAX_FEED = 300;
 const MAX_LANE = 60;
-const MAX_THUMBS = 4;
 const SUBTITLE_S = 10;
+
+const WRITERS = new Set(["answer", "remark", "alert", "notice", "note", "failed"]);
 
 const key = (line) => [line.type, line.wall, line.t, line.text].join("|");
 
 export class Transcript {
-  // thumb(frame) -> address of a picture; ask(text): asks again
-  constructor({ thumb, ask, onAlert, say }) {
-    Object.assign(this, { thumb, ask, onAlert, say });
+  // ask(text): asks again; rate(t, good) -> told?
+  constructor({ pictures, ask, rate, onAlert, say }) {
+    Object.assign(this, { pictures, ask, rate, onAlert, say });
     this.feed = byId("feed");
     this.lane = byId("lane");
     this.caption = byId("caption");
@@ -21,6 +22,7 @@ export class Transcript {
     this.open = new Map();      // turn -> item being written
     this.shown = new Set();
     this.scrolledAway = new Set();
+    this.places = new Map();    // list -> how far it was scrolled
     for (const list of [this.feed, this.lane]) {
       list.addEventListener("scroll", () => this.scrolled(list), { passive: true });
       new ResizeObserver(() => this.keepingEnd(list, () => {})).observe(list);
@@ -59,12 +61,11 @@ export class Transcript {
   }
 
   add(line) {
-    if (this.shown.has(key(line))) return;
+    if (!WRITERS.has(line.type) || this.shown.has(key(line))) return;
     this.shown.add(key(line));
     this.lines.push(line);
-    if (this.lines.length > MAX_FEED + MAX_LANE) this.lines.shift();
-    const writer = { answer: "answer", remark: "remark", alert: "alert", notice: "notice", failed: "failed" }[line.type];
-    if (writer) this[writer](line);
+    if (this.lines.length > MAX_FEED + MAX_LANE) this.shown.delete(key(this.lines.shift()));
+    this[line.type](line);
   }
 
   asked(question) {
@@ -104,7 +105,9 @@ export class Transcript {
     item.dataset.question = line.question;
     item.querySelector(".words").textContent = line.text || "(no words)";
     box.classList.toggle("cut", line.interrupted);
-    this.keepingEnd(this.feed, () => box.append(this.thumbs(line.evidence), make("div", { class: "foot" }, this.freshness(line), ...this.tools(line))));
+    const used = line.used?.length > 0 && make("p", { class: "used", text: line.used.join(" ") });
+    const foot = make("div", { class: "foot" }, this.freshness(line), ...this.tools(line));
+    this.keepingEnd(this.feed, () => box.append(...[used, this.pictures.thumbs(line.evidence), foot].filter(Boolean)));
     box.setAttribute("aria-busy", "false");
   }
 
@@ -115,19 +118,6 @@ export class Transcript {
     parts.push(`newest frame ${line.frame_age_s.toFixed(1)} s old`, `${count(line.dropped)} frames dropped`);
     if (line.first_word_ms != null) parts.push(`first word ${Math.round(line.first_word_ms)} ms`);
     return make("p", { class: "fresh" }, when(line.wall, line.t), make("span", { text: " · " + parts.join(" · ") }));
-  }
-
-  thumbs(evidence) {
-    const step = Math.max(1, evidence.length / MAX_THUMBS);
-    const picked = evidence.filter((_, i) => Math.floor(i / step) !== Math.floor((i - 1) / step)).slice(0, MAX_THUMBS);
-    return make("div", { class: "thumbs" }, ...picked.map(({ t, frame }) => this.picture(t, frame)));
-  }
-
-  picture(t, frame) {
-    const image = make("img", { src: this.thumb(frame), alt: `The picture at ${streamTime(t)}`, loading: "lazy" });
-    const figure = make("figure", {}, image, make("figcaption", { text: streamTime(t) }));
-    image.addEventListener("error", () => figure.remove());
-    return figure;
   }
 
   tools(line) {
@@ -150,9 +140,21 @@ export class Transcript {
   }
 
   remark(line) {
-    const item = make("li", { class: "remark" }, this.thumbs(line.evidence.slice(-1)), make("p", { text: line.text }), when(line.wall));
+    const reason = line.reason && make("small", { class: "muted", text: `Why: ${line.reason}` });
+    const foot = make("div", { class: "foot" }, when(line.wall), ...this.judging(line, "Good: say more of this", "Not worth it: say less"));
+    const item = make("li", { class: "remark" }, this.pictures.thumbs(line.evidence.slice(-1)), make("p", { text: line.text }), reason, foot);
     this.append(this.lane, item, MAX_LANE);
     this.subtitle(line.text, SUBTITLE_S - (serverNow() - line.wall));
+  }
+
+  // Thumbs up and down; what comes of it the server says.
+  judging(line, good, bad) {
+    const up = this.tool("up", good, () => judge(true));
+    const down = this.tool("down", bad, () => judge(false));
+    const press = (is) => [[up, is === true], [down, is === false]].forEach(([button, on]) => button.setAttribute("aria-pressed", String(on)));
+    const judge = (is) => this.rate(line.t, is) && press(is);
+    press(null);
+    return [up, down];
   }
 
   // Over the picture only while it is fresh: an old remark would be about another picture.
@@ -164,16 +166,24 @@ export class Transcript {
   }
 
   alert(line) {
-    const item = make("li", { class: "alert" },
-      make("p", { class: "rule" }, icon("bell"), make("span", { text: line.rule })),
+    const { key: kind, badge } = severity(line.severity);
+    const item = make("li", { class: `alert ${kind}` },
+      make("p", { class: "rule" }, badge(), make("span", { text: line.rule })),
       line.text && line.text !== line.rule && make("p", { text: line.text }),
-      this.thumbs(line.evidence), make("p", { class: "fresh" }, when(line.wall, line.t)));
+      this.pictures.thumbs(line.evidence),
+      make("div", { class: "foot" }, make("p", { class: "fresh" }, when(line.wall, line.t)),
+        ...this.judging(line, "Right: go on like this", "False alarm: be surer next time")));
     this.append(this.feed, item, MAX_FEED);
-    if (!this.quiet) this.onAlert(line);
+    this.onAlert(line, this.quiet);
   }
 
   notice(line) {
     this.append(this.feed, make("li", { class: "notice" }, make("span", { text: line.text }), when(line.wall, line.t)), MAX_FEED);
+  }
+
+  note(line) {
+    const words = `Note to itself, ${streamTime(line.since)} to ${streamTime(line.t)}: `;
+    this.append(this.feed, make("li", { class: "note" }, make("span", { text: words }), make("span", { text: line.text })), MAX_FEED);
   }
 
   // An answer that was under way when the model failed will not be finished.
@@ -205,10 +215,13 @@ export class Transcript {
     if (!this.scrolledAway.has(list)) list.scrollTo(list.scrollWidth, list.scrollHeight);
   }
 
+  // Only who goes back scrolled away: a list that became smaller or longer did not.
   scrolled(list) {
-    const left = list === this.lane ? list.scrollWidth - list.clientWidth - list.scrollLeft : list.scrollHeight - list.clientHeight - list.scrollTop;
-    if (left > 80) this.scrolledAway.add(list);
-    else this.scrolledAway.delete(list);
+    const place = list === this.lane ? list.scrollLeft : list.scrollTop;
+    const left = list === this.lane ? list.scrollWidth - list.clientWidth - place : list.scrollHeight - list.clientHeight - place;
+    if (left <= 80) this.scrolledAway.delete(list);
+    else if (place < this.places.get(list)) this.scrolledAway.add(list);
+    this.places.set(list, place);
   }
 
   hide(item) {

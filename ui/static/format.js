@@ -43,6 +43,15 @@ export function streamTime(t) {
   return h ? `${h}:${two(m)}:${two(s)}` : `${m}:${two(s)}`;
 }
 
+// "40 s", "10 minutes", of a length of time.
+export function lasting(seconds) {
+  if (seconds < 90) return `${Math.max(0, Math.round(seconds))} s`;
+  if (seconds < 5400) return `${Math.round(seconds / 60)} minutes`;
+  return `${Math.round(seconds / 3600)} hours`;
+}
+
+export const times = (n) => n === 1 ? "once" : `${count(n)} times`;
+
 export function bytes(count) {
   if (count < 1e6) return `${Math.round(count / 1e3)} kB`;
   if (count < 1e9) return `${(count / 1e6).toFixed(count < 1e7 ? 1 : 0)} MB`;
@@ -61,6 +70,32 @@ export function sendingWords(last, why) {
 }
 
 export const count = (n) => n.toLocaleString("en");
+
+// How serious an alert is: never told by a colour alone. A server that does not say means a warning.
+export const SEVERITIES = { info: "Information", warning: "Warning", urgent: "Urgent" };
+
+export function severity(given) {
+  const key = Object.hasOwn(SEVERITIES, given) ? given : "warning";
+  return { key, word: SEVERITIES[key], badge: () => make("span", { class: `severity ${key}` }, icon(key), make("span", { text: SEVERITIES[key] })) };
+}
+
+// A thin bar: how much, and the line it must pass.
+export class Bar {
+  constructor() {
+    [this.fill, this.mark] = [make("i"), make("u")];
+    this.node = make("span", { class: "meter", role: "img" }, this.fill, this.mark);
+  }
+
+  show(value, line) {
+    const percent = (n) => `${100 * Math.max(0, Math.min(1, n))}%`;
+    this.fill.style.width = percent(value);
+    this.fill.classList.toggle("over", line != null && value >= line);
+    this.mark.hidden = line == null;
+    if (line != null) this.mark.style.left = percent(line);
+    this.node.setAttribute("aria-label", value.toFixed(2) + (line == null ? "" : ` of ${line.toFixed(2)}`));
+    return this.node;
+  }
+}
 
 // The server's clock: ages stay right when this machine's clock is off.
 let ahead = 0;

@@ -1,11 +1,17 @@
 // The page's beginning: waits for its two parts, connects, hands each message to who shows it.
 
+import { Alarm } from "./alarm.js";
 import { Transcript } from "./chat.js";
 import { byId, clock, serverNow, setServerNow, streamTime } from "./format.js";
 import { Microphone } from "./mic.js";
-import { Rules, Stats, Urge } from "./panels.js";
+import { Stats, Urge } from "./panels.js";
+import { Pictures } from "./pictures.js";
+import { Rules } from "./rules.js";
 import { Connection } from "./socket.js";
 import { Sources } from "./sources.js";
+import { Trial } from "./trial.js";
+import { Typing } from "./typing.js";
+import { Why } from "./why.js";
 
 const STALE_S = 5;
 
@@ -27,13 +33,18 @@ class Page {
       onLost: () => this.sources.capture.lost(),
     });
     this.sources = new Sources(this.connection, token, (words) => this.say(words));
+    const pictures = new Pictures(token);
     this.transcript = new Transcript({
-      thumb: (frame) => `/thumb?frame=${frame}&token=${encodeURIComponent(token)}`,
+      pictures,
       ask: (text) => this.ask(text),
-      onAlert: (line) => this.alarm(line),
+      rate: (t, good) => send({ type: "rate", t, good }),
+      onAlert: (line, isOld) => this.alerted(line, isOld),
       say: (words) => this.say(words),
     });
-    [this.stats, this.urge, this.rules, this.send] = [new Stats(), new Urge(send), new Rules(send), send];
+    [this.stats, this.urge, this.why, this.send] = [new Stats(), new Urge(send), new Why(), send];
+    [this.rules, this.trial] = [new Rules(send, pictures), new Trial(send, pictures)];
+    this.alarm = new Alarm((words) => this.say(words));
+    this.typing = new Typing(byId("question"), (message) => this.connection.send(message));
     this.mic = new Microphone(this.connection);
     this.listen();
     this.connection.connect();
@@ -46,12 +57,15 @@ class Page {
       hello: () => this.hello(line),
       reply_started: () => transcript.started(line),
       text_delta: () => transcript.delta(line),
+      remark: () => this.remarked(line),
+      why: () => this.why.add(line),
       rules: () => this.rules.show(line.rules),
+      rule_tried: () => this.trial.show(line),
       source: () => sources.show(line),
       send: () => sources.obey(line),
       stats: () => this.counted(line),
       configured: () => this.urge.configured(line),
-      forgotten: () => transcript.forget(line.since),
+      forgotten: () => this.forget(line.since),
       refused: () => this.refused(line),
     };
     (readers[line.type] ?? (() => transcript.add(line)))();
@@ -65,22 +79,42 @@ class Page {
     byId("note").textContent = line.note;
     byId("mic").hidden = !line.speech;
     this.transcript.resync(line.history);
+    this.why.resync(line.whys ?? [], line.history);
     this.rules.show(line.rules);
+    this.trial.refused();
     this.sources.show(line);
     if (line.stats) this.counted(line.stats);
   }
 
+  remarked(line) {
+    this.transcript.add(line);
+    this.why.spoke(line.t);
+  }
+
+  alerted(line, isOld) {
+    this.rules.alerted(line);
+    if (!isOld) this.alarm.alert(line);
+  }
+
+  forget(since) {
+    for (const part of [this.transcript, this.rules, this.why]) part.forget(since);
+    this.trial.clear();
+  }
+
   counted(line) {
     this.heard = serverNow();
+    if (line.t < this.t) this.trial.refused();   // another stream
     this.t = line.t;
     this.stats.show(line);
     this.urge.show(line);
+    this.why.counted(line);
   }
 
   refused(line) {
     const question = this.transcript.refused(line);
     if (question && !byId("question").value) byId("question").value = question;
     if (line.command === "source") this.sources.refused();
+    if (line.command === "try_rule") this.trial.refused();
     this.say(line.text);
   }
 
@@ -114,11 +148,6 @@ class Page {
     return true;
   }
 
-  alarm(line) {
-    byId("alert-live").textContent = `Alert: ${line.rule}. ${line.text}`;
-    if (window.Notification?.permission === "granted") new Notification("streamassist", { body: line.text || line.rule, tag: `rule-${line.rule_id}` });
-  }
-
   tick() {
     const quiet = this.heard && serverNow() - this.heard;
     const runs = !this.sources.current.paused && this.sources.current.kind !== "none";
@@ -128,6 +157,7 @@ class Page {
     const stream = this.t == null ? "" : ` · ${streamTime(this.t)}`;
     byId("clock").textContent = clock(serverNow()) + stream + (stale ? ` · ${why}` : "");
     byId("clock").classList.toggle("stale", stale);
+    if (this.t != null) this.rules.tick(this.t);
   }
 
   listen() {
@@ -138,11 +168,9 @@ class Page {
       event.preventDefault();
       this.submit(question);
     });
-    byId("stop").addEventListener("click", () => this.send({ type: "interrupt" }));
+    byId("stop").addEventListener("click", () => this.hush());
     byId("trouble").querySelector("button").addEventListener("click", () => this.say(""));
     byId("mic").addEventListener("click", () => this.toggleMic());
-    byId("notify").addEventListener("click", () => this.allowNotices());
-    this.noticesShown();
     const dialog = byId("forget-ask");
     byId("forget").addEventListener("click", () => { dialog.returnValue = "no"; dialog.showModal(); });
     dialog.addEventListener("close", () => dialog.returnValue === "yes" && this.send({
@@ -153,15 +181,23 @@ class Page {
 
   submit(question) {
     const text = question.value.trim();
-    if (text && this.ask(text)) question.value = "";
+    if (text && this.ask(text)) {
+      question.value = "";
+      this.typing.stop();
+    }
     question.focus();
+  }
+
+  hush() {
+    this.alarm.hush();
+    this.send({ type: "interrupt" });
   }
 
   key(event) {
     if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
     if (event.key === "Escape") {
       event.target.blur?.();
-      this.send({ type: "interrupt" });
+      this.hush();
       return;
     }
     if (event.target.closest("input, textarea, select, [contenteditable]")) return;
@@ -169,6 +205,7 @@ class Page {
       event.preventDefault();
       this.sources.toggle();
     }
+    if (event.key.toLowerCase() === "m") this.alarm.toggle();
     if (event.key.toLowerCase() === "t") {
       event.preventDefault();
       byId("question").focus();
@@ -183,17 +220,5 @@ class Page {
       this.say("The microphone could not be used. Allow it by the sign in the address bar, then press Microphone again.");
     }
     byId("mic").setAttribute("aria-pressed", String(this.mic.on));
-  }
-
-  async allowNotices() {
-    if (!window.Notification) return this.say("This browser shows no notifications on this page; keep it in view, or open it over https.");
-    if (await Notification.requestPermission() !== "granted") this.say("The browser does not allow notifications; allow them by the sign in the address bar.");
-    this.noticesShown();
-  }
-
-  noticesShown() {
-    const on = window.Notification?.permission === "granted";
-    byId("notify").setAttribute("aria-pressed", String(on));
-    byId("notify").querySelector("span").textContent = on ? "Notifications on" : "Notify me";
   }
 }

@@ -1,6 +1,6 @@
-// What is drawn from the counters: small curves, the urge to speak, the watch rules.
+// What is drawn from the counters: small curves, the urge to speak and how often it may.
 
-import { byId, bytes, count, icon, make, streamTime } from "./format.js";
+import { byId, bytes, count, make } from "./format.js";
 
 const POINTS = 60;
 const TILES = [
@@ -82,22 +82,39 @@ export class Urge {
   constructor(send) {
     this.slider = byId("threshold");
     this.toggle = byId("commentary");
+    this.budget = byId("budget");
     this.urge = 0;
     this.slider.addEventListener("input", () => this.words());
     this.slider.addEventListener("change", () => send({ type: "configure", threshold: Number(this.slider.value) }));
     this.toggle.addEventListener("change", () => send({ type: "configure", commentary: this.toggle.checked }));
+    this.budget.addEventListener("change", () => send({ type: "configure", remarks_per_minute: Number(this.budget.value) }));
   }
 
   show(line) {
     this.urge = Math.max(0, Math.min(1, line.urge));
     if (document.activeElement !== this.slider) this.slider.value = line.threshold;
     if (typeof line.extra?.commentary === "boolean") this.toggle.checked = line.extra.commentary;
+    if (document.activeElement !== this.budget) this.allow(line.extra?.remarks_per_minute);
     this.words();
+  }
+
+  // So many remarks a minute; a number that is not among the choices becomes one.
+  allow(number) {
+    if (!(number > 0)) return;
+    this.budget.closest("label").hidden = false;
+    if (![...this.budget.options].some((option) => Number(option.value) === number)) {
+      this.budget.querySelector("[data-other]")?.remove();
+      const other = make("option", { value: number, text: `${number} a minute` });
+      other.dataset.other = "";
+      this.budget.append(other);
+    }
+    if (Number(this.budget.value) !== number) this.budget.value = number;
   }
 
   configured(line) {
     if (line.commentary != null) this.toggle.checked = line.commentary;
     if (line.threshold != null) this.slider.value = line.threshold;
+    this.allow(line.remarks_per_minute);
     this.words();
   }
 
@@ -107,34 +124,5 @@ export class Urge {
     bar.style.width = `${this.urge * 100}%`;
     bar.classList.toggle("over", this.urge >= threshold);
     byId("urge-text").textContent = `${this.urge.toFixed(2)} of ${threshold.toFixed(2)}`;
-  }
-}
-
-export class Rules {
-  constructor(send) {
-    this.send = send;
-    this.list = byId("rules");
-    byId("rule-form").addEventListener("submit", (event) => this.submit(event));
-  }
-
-  submit(event) {
-    event.preventDefault();
-    const input = byId("rule");
-    const text = input.value.trim();
-    if (!text) return input.focus();
-    const rule = /^(please |tell |alert |notify |warn |watch |when|if |let )/i.test(text) ? text : `Tell me when ${text}`;
-    if (this.send({ type: "add_rule", text: rule })) input.value = "";
-  }
-
-  show(rules) {
-    this.list.replaceChildren(...rules.map((rule) => this.item(rule)));
-  }
-
-  item(rule) {
-    const state = rule.last_checked == null ? "not checked yet" : `checked at ${streamTime(rule.last_checked)}`;
-    const fired = rule.fired ? `, told ${rule.fired === 1 ? "once" : rule.fired + " times"}` : "";
-    const remove = make("button", { type: "button", class: "bare", title: "Remove", "aria-label": `Remove the rule: ${rule.text}`,
-      onclick: () => this.send({ type: "remove_rule", rule_id: rule.id }) }, icon("close"));
-    return make("li", {}, make("span", {}, make("b", { text: rule.condition || rule.text }), make("small", { class: "muted", text: state + fired })), remove);
   }
 }

@@ -1,0 +1,169 @@
+"""What the model makes of the staged streams, frame by frame: recorded once, then every policy
+decides over the same signals.
+
+Novelty and the last remark's perplexity depend on what was said, so these are worked out while a
+policy decides (`Scene`); everything else of `FrameSignals` is recorded.
+"""
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from benchmarks.looks import Looks, Watching
+from benchmarks.needles import Photo, read_photos
+from benchmarks.timing_streams import Shot, Staged
+from streamassist.cache import KVCache
+from streamassist.config import EngineConfig
+from streamassist.engine import Engine, distance
+from streamassist.memory.last_n import LastN
+from streamassist.senses import Senses
+from streamassist.timing import Meter, Moment
+from streamassist.types import Frame, FrameSignals, Role, VideoLLM
+from streamassist.video import open_video
+
+SMALL = (64, 48)      # pixels of the pictures that motion is measured on
+FRAMES = 4            # in the memory of the stream, so that "now" is what is asked about
+SLOW_S = 1.0          # costly signals of goals but p_yes are measured this often
+WORDS = 24            # tokens of a remark
+ABOUT_FRAMES = frozenset({"p_first", "p_no_reply", "p_news"})
+ABOUT_GOALS = frozenset({"relevance", "p_graph"})
+
+
+class Reader:
+    """Pictures of shots: whole for the encoder, small for what moves. `shows`: of each picture the
+    things that its captions name."""
+
+    def __init__(self, clips: Path, photos: Mapping[str, Photo], fps: float):
+        self.clips, self.fps = clips, fps
+        self.shows = {file: photo.shows for file, photo in photos.items()}
+        self._photos = read_photos(list(photos))
+        self._small: dict[str, list[np.ndarray]] = {}
+        self._whole: tuple[str, list[np.ndarray]] = ("", [])   # one source at a time
+
+    def __call__(self, source: str) -> list[np.ndarray]:
+        """All pictures of a clip, or a picture."""
+        if source in self._photos:
+            return [self._photos[source]]
+        video = open_video(self.clips / f"{source}.mp4")
+        return [image for image, _ in video.frames(self.fps)]
+
+    def small(self, shot: Shot) -> np.ndarray:
+        source, number = shot
+        if source not in self._small:
+            self._small[source] = [shrunk(image) for image in self(source)]
+        kept = self._small[source]
+        return kept[min(number, len(kept) - 1)]
+
+    def whole(self, shot: Shot) -> np.ndarray:
+        source, number = shot
+        if source != self._whole[0]:
+            self._whole = source, self(source)
+        kept = self._whole[1]
+        return kept[min(number, len(kept) - 1)]
+
+
+def shrunk(image: np.ndarray) -> np.ndarray:
+    return np.asarray(Image.fromarray(image).resize(SMALL, Image.Resampling.BOX))
+
+
+def record(
+    model: VideoLLM, looks: Looks, stream: Staged, small: Callable[[Shot], np.ndarray],
+    names: frozenset[str] = ABOUT_FRAMES | ABOUT_GOALS,
+) -> Iterator[FrameSignals]:
+    """Signals of every frame; `small` is the picture of a shot, of any size."""
+    engine = Engine(Watching(model, looks, stream.shots), LastN(FRAMES), EngineConfig())
+    senses, meter = Senses(), Meter()
+    for tick, shot in enumerate(stream.shots):
+        t = tick / stream.fps
+        frame = Frame(small(shot), t, tick)
+        signals = meter.read(frame, engine.observe(frame), engine, Moment())
+        senses.measure(engine, signals, names & ABOUT_FRAMES)
+        watches = stream.in_force(t)
+        slow = names & ABOUT_GOALS if tick % round(stream.fps * SLOW_S) == 0 else frozenset()
+        wanted = {w.id: frozenset({"p_yes"}) | slow for w in watches}
+        senses.ask_goals(engine, signals, wanted, {w.id: w.condition for w in watches})
+        yield signals
+
+
+def kept(file: Path, make: Callable[[], Iterator[FrameSignals]]) -> list[FrameSignals]:
+    """From the file, else made and written to it when whole."""
+    if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        part = file.with_suffix(".tmp")
+        with part.open("w") as out:
+            for signals in make():
+                out.write(json.dumps(asdict(signals)) + "\n")
+        part.replace(file)
+    return [signals_of(json.loads(line)) for line in file.read_text().splitlines()]
+
+
+def signals_of(facts: dict) -> FrameSignals:
+    """JSON has made the goals' numbers into words."""
+    for name in ("p_yes", "p_graph", "relevance"):
+        facts[name] = {int(goal): value for goal, value in facts[name].items()}
+    return FrameSignals(**facts)
+
+
+class Scene:
+    """One stream's shots as the model sees and tells them, each by itself; what was worked out is
+    kept, since many policies ask for the same."""
+
+    def __init__(self, model: VideoLLM, looks: Looks, shots: Sequence[Shot]):
+        self.model, self.looks, self.shots = model, looks, shots
+        self._told: dict[Shot, list[int]] = {}
+        self._surprise: dict[tuple[Shot, Shot], float] = {}
+
+    def novelty(self, tick: int, spoken: int | None) -> float:
+        """Against the frame last spoken about."""
+        if spoken is None:
+            return 1.0
+        return distance(self._look(tick), self._look(spoken))
+
+    def _look(self, tick: int) -> torch.Tensor:
+        return self.looks.tokens(*self.shots[tick], Frame(np.empty((0, 0, 3)), 0.0, tick)).look
+
+    def told(self, tick: int) -> list[int]:
+        """Token ids of a remark about this frame."""
+        shot = self.shots[tick]
+        if shot not in self._told:
+            cache, ids = self._seen(tick), self.model.question_ids(self.model.describe_prompt)
+            said: list[int] = []
+            while len(said) < WORDS:
+                chunk = self.model.text_chunk(ids, cache.next_position, Role.BRANCH, 0.0)
+                token = int(self.model.forward(chunk, cache).argmax())
+                if token in self.model.stop_ids:
+                    break
+                said.append(token)
+                ids = [token]
+            self._told[shot] = said
+        return self._told[shot]
+
+    def text(self, tick: int) -> str:
+        return self.model.detokenize(self.told(tick)).strip()
+
+    def surprise(self, tick: int, hypothesis: int) -> float:
+        """How much worse the remark about the frame `hypothesis` explains this one than that."""
+        return self._perplexity(tick, hypothesis) / self._perplexity(hypothesis, hypothesis)
+
+    def _perplexity(self, tick: int, hypothesis: int) -> float:
+        key = self.shots[tick], self.shots[hypothesis]
+        if key not in self._surprise:
+            said, cache = self.told(hypothesis), self._seen(tick)
+            ids = [*self.model.question_ids(self.model.describe_prompt), *said]
+            chunk = self.model.text_chunk(ids[:-1], cache.next_position, Role.BRANCH, 0.0)
+            rows = self.model.last_rows(chunk, cache, len(said)).log_softmax(-1)
+            nll = -rows[torch.arange(len(said)), torch.tensor(said)].mean()
+            self._surprise[key] = float(nll.clamp(max=50).exp())
+        return self._surprise[key]
+
+    def _seen(self, tick: int) -> KVCache:
+        """The prompt and this frame alone."""
+        model, cache = self.model, self.model.new_cache()
+        model.forward(model.text_chunk(model.prompt_ids(), 0, Role.PROMPT, 0.0), cache)
+        tokens = self.looks.tokens(*self.shots[tick], Frame(np.empty((0, 0, 3)), 0.0, tick))
+        model.forward(model.frame_chunk(tokens, cache.next_position), cache)
+        return cache

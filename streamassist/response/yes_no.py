@@ -1,0 +1,26 @@
+"""The yes/no probe: the model is asked whether it holds now, P(yes) / (P(yes) + P(no)).
+
+For watch rules the condition is asked, many in one pass over one cache (StreamingClaw polls so,
+arXiv 2603.22120); for remarks, whether something new has happened.
+"""
+from dataclasses import dataclass
+from typing import ClassVar
+
+from streamassist.response.base import GoalPolicy, ResponsePolicy
+from streamassist.types import FrameSignals
+
+
+@dataclass
+class YesNo(ResponsePolicy):
+    hi: ClassVar[float] = 0.5
+
+    def wants(self, signals: FrameSignals) -> frozenset[str]:
+        return frozenset({"p_news"})
+
+    def score(self, signals: FrameSignals) -> float:
+        return signals.p_news or 0.0
+
+
+@dataclass
+class GoalYesNo(GoalPolicy):
+    pass
