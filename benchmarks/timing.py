@@ -26,7 +26,7 @@ from models.nano.questions import GROUPS
 from streamassist.paths import ROOT, cache_dir
 from streamassist.types import VideoLLM
 
-STREAMS = {"dev": 4, "test": 10}
+STREAMS = {"dev": 4, "test": 16}
 QUICK = {"dev": 1, "test": 1}
 QUICK_PICTURES = 4
 FPS = 2.0

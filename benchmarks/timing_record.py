@@ -6,7 +6,7 @@ policy decides (`Scene`); everything else of `FrameSignals` is recorded.
 """
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -27,10 +27,10 @@ from streamassist.video import open_video
 
 SMALL = (64, 48)      # pixels of the pictures that motion is measured on
 FRAMES = 4            # in the memory of the stream, so that "now" is what is asked about
-SLOW_S = 1.0          # costly signals of goals but p_yes are measured this often
+NEWS_S, SLOW_S = 1.0, 2.0   # between two measurements: of ABOUT_FRAMES, of ABOUT_GOALS
 WORDS = 24            # tokens of a remark
 ABOUT_FRAMES = frozenset({"p_first", "p_no_reply", "p_news"})
-ABOUT_GOALS = frozenset({"relevance", "p_graph"})
+ABOUT_GOALS = frozenset({"p_yes", "relevance", "p_graph"})
 
 
 class Reader:
@@ -76,15 +76,18 @@ def record(
 ) -> Iterator[FrameSignals]:
     """Signals of every frame; `small` is the picture of a shot, of any size."""
     engine = Engine(Watching(model, looks, stream.shots), LastN(FRAMES), EngineConfig())
-    senses, meter = Senses(), Meter()
+    senses, meter, news = Senses(), Meter(), {}
     for tick, shot in enumerate(stream.shots):
         t = tick / stream.fps
         frame = Frame(small(shot), t, tick)
         signals = meter.read(frame, engine.observe(frame), engine, Moment())
-        senses.measure(engine, signals, names & ABOUT_FRAMES)
+        if tick % round(stream.fps * NEWS_S) == 0:
+            senses.measure(engine, signals, names & ABOUT_FRAMES)
+            news = {name: getattr(signals, name) for name in ABOUT_FRAMES}
+        signals = replace(signals, **news)
         watches = stream.in_force(t)
         slow = names & ABOUT_GOALS if tick % round(stream.fps * SLOW_S) == 0 else frozenset()
-        wanted = {w.id: frozenset({"p_yes"}) | slow for w in watches}
+        wanted = {w.id: frozenset({"p_now"}) | slow for w in watches}
         senses.ask_goals(engine, signals, wanted, {w.id: w.condition for w in watches})
         yield signals
 
@@ -103,7 +106,7 @@ def kept(file: Path, make: Callable[[], Iterator[FrameSignals]]) -> list[FrameSi
 
 def signals_of(facts: dict) -> FrameSignals:
     """JSON has made the goals' numbers into words."""
-    for name in ("p_yes", "p_graph", "relevance"):
+    for name in ("p_yes", "p_now", "p_graph", "relevance"):
         facts[name] = {int(goal): value for goal, value in facts[name].items()}
     return FrameSignals(**facts)
 

@@ -15,6 +15,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 from models.attention import choose_flash, install
 from models.cache_view import view
 from models.checkpoint import head_dim_of, load_tokenizer, load_weights, rope_of, stop_ids_of
+from models.choices import choices_of
 from models.graphs import FixedShapes, rows_for
 from models.preprocess import read_settings
 from models.probing import yes_no_probe, yes_no_probes
@@ -89,7 +90,9 @@ class HFVideoLLM:
         choose_flash(attention, device)
         model = load_weights(cls.model_class, folder, device, quantize)
         tokenizer, settings = load_tokenizer(folder), read_settings(Path(folder))
-        return cls(model, tokenizer, name or Path(folder).name, attention, settings)
+        made = cls(model, tokenizer, name or Path(folder).name, attention, settings)
+        made.choice_ids = choices_of(folder, tokenizer)
+        return made
 
     # ------------------------------------------------------------ what an adapter fills in
 

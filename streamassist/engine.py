@@ -65,6 +65,7 @@ class Engine:
         self.cache: KVCache = model.new_cache()
         self.turn: Turn | None = None
         self.frame_logits: torch.Tensor | None = None
+        self.newest: VisualTokens | None = None
         self._previous: torch.Tensor | None = None
         self._spoken: torch.Tensor | None = None
         self.reset()
@@ -76,7 +77,7 @@ class Engine:
         self.reducer.reset()
         self.reuse.reset()
         self.thinking.reset()
-        self.turn = self.frame_logits = self._previous = self._spoken = None
+        self.turn = self.frame_logits = self.newest = self._previous = self._spoken = None
         self._append(self.model.prompt_ids(), Role.PROMPT, 0.0)
         self.cache.pin()
 
@@ -90,7 +91,7 @@ class Engine:
         self.cache.wipe()
         self.reducer.reset()
         self.reuse.reset()
-        self.frame_logits = self._previous = self._spoken = None
+        self.frame_logits = self.newest = self._previous = self._spoken = None
 
     def figures(self) -> dict[str, dict[str, float]]:
         """Bytes held outside of the cache by tier; visual tokens encoded, and of these read; frames
@@ -118,6 +119,7 @@ class Engine:
             self.tokens_seen += self.model.tokens_per_frame
             return Change(0.0, distance(self._previous, self._spoken), None, 0.0)
         seen = self.reuse.encode(frame)
+        self.newest = seen
         self.frames_encoded += 1
         self.encoder_work += self.reuse.work
         tokens = self.reducer.reduce(seen, frame.image)

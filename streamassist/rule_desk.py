@@ -33,6 +33,7 @@ Emit = Callable[..., None]
 class Trial:
     """A rule being tried on pictures that are still held: `left` to be looked at."""
 
+    text: str   # as it was asked
     rule: Rule
     since: float
     t: float
@@ -131,7 +132,7 @@ class RuleDesk:
         would_have_fired(rule, ())   # refuses a reminder, which has no past
         since = max(0.0, t - 60 * command.minutes)
         frames = spaced(self.archive.frames(since), MOST_PICTURES)
-        self._trials.append(Trial(rule, since, t, deque(frames)))
+        self._trials.append(Trial(command.text, rule, since, t, deque(frames)))
 
     def step(self, engine: Engine) -> None:
         """Look at one picture."""
@@ -143,7 +144,7 @@ class RuleDesk:
                 return
         self._trials.popleft()
         self.emit(
-            RuleTried, trial.t, text=trial.rule.text, condition=trial.rule.condition,
+            RuleTried, trial.t, text=trial.text, condition=trial.rule.condition,
             since=round(trial.since, 3), checked=len(trial.looked),
             times=would_have_fired(trial.rule, trial.looked),
         )

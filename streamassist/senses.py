@@ -8,9 +8,10 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 
+from streamassist.cache import KVCache
 from streamassist.engine import Engine
 from streamassist.response.scenes import graph_of, likeness
-from streamassist.types import FrameSignals, Role
+from streamassist.types import FrameSignals, Role, VideoLLM
 
 LIVE = (
     'You comment on a live video. If nothing has changed, say only "...". '
@@ -39,6 +40,7 @@ class Senses:
         self._born = -1                       # that frame
         self._scenes: deque[tuple[str, frozenset]] = deque(maxlen=SCENES)
         self._told_at = float("-inf")
+        self._alone: KVCache | None = None    # while the goals of a frame are asked
 
     def spoken(self, engine: Engine, text: str) -> None:
         """A remark was made: from now on it is the hypothesis, wherever it was spoken."""
@@ -68,7 +70,7 @@ class Senses:
         """How likely an answer to the prompt begins with one of these tokens."""
         ids = engine.model.question_ids(prompt)
         with engine.branch():
-            row = append(engine, ids, signals.t, 1)[0]
+            row = append(engine.model, engine.cache, ids, signals.t, 1)[0]
         return float(row.softmax(-1)[sorted(tokens)].sum())
 
     def _p_news(self, engine: Engine, signals: FrameSignals) -> float:
@@ -89,16 +91,15 @@ class Senses:
         said = self._hypothesis
         ids = [*engine.model.question_ids(engine.model.describe_prompt), *said]
         with engine.branch():
-            rows = append(engine, ids[:-1], t, len(said)).log_softmax(-1)
-        nll = -rows[torch.arange(len(said)), torch.tensor(said, device=rows.device)].mean()
-        return math.exp(min(50.0, float(nll)))
+            rows = append(engine.model, engine.cache, ids[:-1], t, len(said)).log_softmax(-1)
+        return math.exp(min(50.0, -float(of_words(rows, said).mean())))
 
     def _sentence(self, engine: Engine, t: float) -> list[int]:
         """What the model would say now, greedily."""
         ids, said = engine.model.question_ids(engine.model.describe_prompt), []
         with engine.branch():
             while len(said) < WORDS:
-                token = int(append(engine, ids, t, 1)[0].argmax())
+                token = int(append(engine.model, engine.cache, ids, t, 1)[0].argmax())
                 if token in engine.model.stop_ids:
                     break
                 said.append(token)
@@ -112,30 +113,40 @@ class Senses:
         conditions: Mapping[int, str],
     ) -> None:
         """Fill in what is wanted of each goal at the newest frame; goals of a kind together."""
-        for name, ask in (
-            ("p_yes", self._yes), ("p_graph", self._graph), ("relevance", self._relevance)
-        ):
+        asks = {"p_yes": self._yes, "p_now": self._now, "p_graph": self._graph,
+                "relevance": self._relevance}
+        for name, ask in asks.items():
             goals = [goal for goal, names in wanted.items() if name in names]
             if goals:
                 values = ask(engine, signals.t, [conditions[goal] for goal in goals])
                 getattr(signals, name).update(zip(goals, values, strict=True))
+        self._alone = None
 
     def _yes(self, engine: Engine, t: float, conditions: list[str]) -> list[float]:
         with engine.branch():
-            if len(conditions) == 1:
-                return [engine.model.probe(conditions[0], engine.cache, t)]
-            return engine.model.probe_many(conditions, engine.cache, t)
+            return ask_all(engine.model, conditions, engine.cache, t)
+
+    def _now(self, engine: Engine, t: float, conditions: list[str]) -> list[float]:
+        return ask_all(engine.model, conditions, self._newest(engine), t)
+
+    def _newest(self, engine: Engine) -> KVCache:
+        """A cache of the prompt and the newest frame alone: in the stream's own what has just left
+        the picture still speaks for a while."""
+        if self._alone is None:
+            self._alone = cache = engine.cache.opening()
+            model = engine.model
+            model.forward(model.frame_chunk(engine.newest, cache.next_position), cache)
+        return self._alone
 
     def _relevance(self, engine: Engine, t: float, conditions: list[str]) -> list[float]:
-        """Mean probability of the condition's words as a caption of what is seen."""
-        ask = engine.model.question_ids(engine.model.describe_prompt)
-        values = []
+        """Mean probability of the condition's words as a caption of the newest frame."""
+        model, cache = engine.model, self._newest(engine)
+        ask, values = model.question_ids(model.describe_prompt), []
         for condition in conditions:
-            words = engine.model.encode_text(condition + ".")
-            with engine.branch():
-                rows = append(engine, [*ask, *words[:-1]], t, len(words)).log_softmax(-1)
-            picked = rows[torch.arange(len(words)), torch.tensor(words, device=rows.device)]
-            values.append(math.exp(float(picked.mean())))
+            words, size = model.encode_text(condition + "."), cache.size
+            rows = append(model, cache, [*ask, *words[:-1]], t, len(words)).log_softmax(-1)
+            cache.truncate(size)
+            values.append(math.exp(float(of_words(rows, words).mean())))
         return values
 
     def _graph(self, engine: Engine, t: float, conditions: list[str]) -> list[float]:
@@ -143,7 +154,7 @@ class Senses:
             text = engine.model.detokenize(self._sentence(engine, t)).strip().rstrip(".")
             self._scenes.append((text, graph_of(text)))
             self._told_at = t
-        return self._yes(engine, t, [self._beside(condition) for condition in conditions])
+        return self._now(engine, t, [self._beside(condition) for condition in conditions])
 
     def _beside(self, condition: str) -> str:
         """The condition with the scenes most like it, newest first among equals."""
@@ -153,10 +164,30 @@ class Senses:
         return f"{condition} (seen: {'; '.join(like)})" if like else condition
 
 
-def append(engine: Engine, ids: Sequence[int], t: float, rows: int) -> torch.Tensor:
+def ask_all(
+    model: VideoLLM, conditions: Sequence[str], cache: KVCache, t: float
+) -> list[float]:
+    """How likely each holds; the cache is left as it was."""
+    if len(conditions) > 1:
+        return model.probe_many(conditions, cache, t)
+    size = cache.size
+    try:
+        return [model.probe(conditions[0], cache, t)]
+    finally:
+        cache.truncate(size)
+
+
+def append(
+    model: VideoLLM, cache: KVCache, ids: Sequence[int], t: float, rows: int
+) -> torch.Tensor:
     """Logits (rows, V) of the last rows of this text behind the cache."""
-    chunk = engine.model.text_chunk(ids, engine.cache.next_position, Role.BRANCH, t)
-    return engine.model.last_rows(chunk, engine.cache, rows)
+    chunk = model.text_chunk(ids, cache.next_position, Role.BRANCH, t)
+    return model.last_rows(chunk, cache, rows)
+
+
+def of_words(rows: torch.Tensor, words: Sequence[int]) -> torch.Tensor:
+    """Of each row (S, V) the entry of its word: (S,)."""
+    return rows[torch.arange(len(words)), torch.tensor(words, device=rows.device)]
 
 
 def openings(engine: Engine, *words: str) -> set[int]:

@@ -35,6 +35,7 @@ from streamassist.types import (
     Frame,
     Interrupt,
     NewStream,
+    Note,
     Notice,
     Query,
     Rate,
@@ -83,7 +84,7 @@ class Session:
     def emit(self, kind: type[Event], t: float, **fields) -> None:
         """Send an event; what belongs to the conversation is kept for pages that come back."""
         event = kind(t=round(t, 3), wall=self.clock.wall(), **fields)
-        if isinstance(event, Answer | Remark | Alert | Failed | Notice):
+        if isinstance(event, Answer | Remark | Alert | Failed | Notice | Note):
             self.transcript.append(event)
         self._emit(event)
 
@@ -198,7 +199,8 @@ class Session:
 
     def _rate(self, at: float, good: bool, t: float) -> None:
         """A thumb for the remark or alert that was made at `at`."""
-        told = next((e for e in reversed(self.transcript) if e.t == at), None)
+        made = (e for e in reversed(self.transcript) if isinstance(e, Remark | Alert))
+        told = next((e for e in made if e.t == at), None)
         if isinstance(told, Remark):
             self.emit(Notice, t, text=self.timing.rate(good))
         else:

@@ -435,7 +435,8 @@ class FrameSignals:
     Measured when a policy wants them: p_first: silence as the first token of a live remark;
     p_no_reply: "NO REPLY" as the first words; p_news: yes to "something new has happened";
     ppl_ratio: how much worse the last remark explains this frame than the one it was made for. By
-    rule id: p_yes of its condition, p_graph the same beside scenes like it, relevance of its cue.
+    rule id: p_yes of its condition by all that is in memory, p_now by the newest frame alone,
+    p_graph the same beside scenes like it, relevance of its cue.
     """
 
     t: float
@@ -452,6 +453,7 @@ class FrameSignals:
     p_news: float | None = None
     ppl_ratio: float | None = None
     p_yes: dict[int, float] = field(default_factory=dict)
+    p_now: dict[int, float] = field(default_factory=dict)
     p_graph: dict[int, float] = field(default_factory=dict)
     relevance: dict[int, float] = field(default_factory=dict)
     user_speaking: bool = False

@@ -59,14 +59,19 @@ Script = Callable[[Handler], None]
 
 
 class Server(ThreadingHTTPServer):
-    """`requests`: (path, headers, body) of each; `hung_up` is set when a client leaves early."""
+    """`requests`: (path, headers, body) of each; `hung_up` is set when a client leaves early;
+    `calls`: connections."""
 
     daemon_threads = True
 
     def __init__(self, script: Script):
         super().__init__(("127.0.0.1", 0), Handler)
-        self.script, self.requests = script, []
+        self.script, self.requests, self.calls = script, [], 0
         self.hung_up, self.release = Event(), Event()
+
+    def verify_request(self, *_) -> bool:
+        self.calls += 1
+        return True
 
     @property
     def url(self) -> str:

@@ -16,10 +16,12 @@ from streamassist.types import (
     AddRule,
     Alert,
     Answer,
+    Decision,
     Forget,
     Interrupt,
     Notice,
     Query,
+    Remark,
     TextDelta,
 )
 from tiny_models import adapter
@@ -163,6 +165,11 @@ def test_an_interrupt_ends_a_tool_and_the_next_question_comes():
     assert (broken.question, broken.text, broken.interrupted) == ("look up", "", True)
     gate.set()
     assert answers(desk, 2)[1].text == LOCAL
+    desk.submit(Query("look up"))
+    desk.talk(3)
+    desk.submit(Interrupt())
+    desk.session.speaker.remark_due = Decision("speak", 1.0, "news")
+    until(lambda: desk.of(Remark), lambda: desk.talk(1))   # nothing of that tool is left
 
 
 def test_forget_ends_a_tool():

@@ -1,4 +1,5 @@
 """Webhooks: what arrives, what is tried again, and that nothing they meet can hold the stream."""
+import threading
 import time
 from email.utils import formatdate
 from functools import partial
@@ -149,19 +150,32 @@ def test_a_receiver_that_never_ends_holds_neither_send_nor_stop(misdeed):
 
 
 def test_the_queue_is_bounded_and_the_oldest_leave():
-    with receiving() as receiver:
-        receiver.replies = [receiver.hang]
-        with hooked(receiver.url, tries=1) as webhook:
+    free = threading.Event()
+    with receiving(lambda _: free.wait(10)) as receiver:
+        with hooked(receiver.url, timeout_s=20, tries=1) as webhook:
             webhook.send({"number": 0})
             wait_for(lambda: receiver.requests)
             for number in range(1, MAX_WAITING + 4):
                 webhook.send({"number": number})
-            assert webhook.figures()["dropped"] == 3
-            assert webhook.figures()["waiting"] == MAX_WAITING + 1
+            figures = webhook.figures()
+            assert figures["dropped"] == 3 and figures["waiting"] == MAX_WAITING + 1
             assert ["too slow" in sentence for sentence in webhook.faults()] == [True]
+            free.set()
+            wait_for(partial(settled, webhook))
+    numbers = [request.json["number"] for request in receiver.requests]
+    assert numbers == [0, *range(4, MAX_WAITING + 4)]
+
+
+def test_what_still_waits_at_the_end_is_dropped_and_told():
+    with receiving() as receiver:
+        receiver.replies = [receiver.hang]
+        with hooked(receiver.url, timeout_s=0.5, tries=1) as webhook:
+            for number in range(5):
+                webhook.send({"number": number})
+            wait_for(lambda: receiver.requests)
             webhook.stop(0)
-            assert webhook.figures()["dropped"] == 3 + MAX_WAITING
-            assert "when the program ended" in webhook.faults()[1]
+            assert webhook.figures()["dropped"] == 4
+            assert "when the program ended" in webhook.faults()[0]
 
 
 def test_what_waits_when_it_ends_is_sent_in_order_if_there_is_time():

@@ -37,7 +37,7 @@ def talk(page: Page, questions: list[str], rule: str) -> None:
     page.get_by_label("Tell me when", exact=True).fill(rule)
     page.get_by_role("button", name="Add").click()
     page.mouse.move(0, 0)
-    expect(page.locator("#sa-rules li").first).to_contain_text("checked at", timeout=SLOW_MS)
+    expect(page.locator("#sa-rules li").first).to_contain_text("checked", timeout=SLOW_MS)
     expect(page.locator("#sa-lane .remark").first).to_be_visible(timeout=SLOW_MS)
     for number, question in enumerate(questions, 1):
         page.get_by_label("Your question").fill(question)

@@ -45,7 +45,8 @@ class GoalPolicy:
     hi: ClassVar[float] = 0.7
 
     def wants(self, goal: int, signals: FrameSignals) -> frozenset[str]:
-        """Costly signals to measure for this goal at this frame: of p_yes, p_graph, relevance."""
+        """Costly signals to measure for this goal at this frame: of p_yes, p_now, p_graph and
+        relevance."""
         return frozenset({"p_yes"})
 
     def score(self, goal: int, signals: FrameSignals) -> float:

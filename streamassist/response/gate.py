@@ -36,7 +36,8 @@ class Gate:
             self._start = self._refilled = signals.t
         self._refill(signals.t)
         self._recent.append(score >= self.threshold)
-        if score < min(self.config.lo, self.threshold) or signals.novelty > self.config.rearm_novelty:
+        calm = min(self.config.lo, self.threshold)
+        if score < calm or signals.novelty > self.config.rearm_novelty:
             self._armed = True
         reason = self._why_silent(signals)
         if reason:

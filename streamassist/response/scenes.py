@@ -32,11 +32,12 @@ def graph_of(sentence: str) -> frozenset[Edge]:
 
 def stem(word: str) -> str:
     """"dogs" -> "dog", "running" -> "run": enough to compare short descriptions."""
-    for end, least in (("ing", 3), ("ies", 2), ("es", 3), ("s", 2), ("ed", 3)):
+    for end, least in (("ing", 3), ("ies", 2), ("es", 3), ("s", 3), ("ed", 3)):
         if word.endswith(end) and len(word) - len(end) >= least and not word.endswith("ss"):
             word = word[: -len(end)] + ("y" if end == "ies" else "")
             break
-    return word[:-1] if len(word) > 3 and word[-1] == word[-2] else word.removesuffix("e")
+    doubled = len(word) > 3 and word[-1] == word[-2] and word[-1] != "s"
+    return word[:-1] if doubled else word.removesuffix("e")
 
 
 def likeness(condition: frozenset[Edge], scene: frozenset[Edge]) -> float:

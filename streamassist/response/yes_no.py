@@ -23,4 +23,17 @@ class YesNo(ResponsePolicy):
 
 @dataclass
 class GoalYesNo(GoalPolicy):
-    pass
+    """alone: by the newest frame alone, where what has just left the picture says nothing more;
+    false: by all that is in memory, for what takes more than one frame to see."""
+
+    alone: bool = True
+
+    def wants(self, goal: int, signals: FrameSignals) -> frozenset[str]:
+        return frozenset({self._signal})
+
+    def score(self, goal: int, signals: FrameSignals) -> float:
+        return getattr(signals, self._signal)[goal]
+
+    @property
+    def _signal(self) -> str:
+        return "p_now" if self.alone else "p_yes"

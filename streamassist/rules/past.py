@@ -16,7 +16,7 @@ def spaced(frames: Sequence[tuple[int, float]], most: int) -> list[tuple[int, fl
         return frames[:max(0, most)]
     times = [pts for _, pts in frames]
     step = (times[-1] - times[0]) / max(1, most - 1)
-    wanted = [times[-1] - i * step for i in range(most)]
+    wanted = [times[0] + i * step for i in range(most - 1)] + [times[-1]]
     chosen = {_nearest(times, t) for t in wanted}
     return [frames[i] for i in sorted(chosen)]
 
@@ -33,14 +33,15 @@ def would_have_fired(
     """The alerts that a rule would have given: [{"t": seconds, "frame": index, "score": 0..1}].
 
     `looked`: (pts, frame index, probability) of pictures in order of time. The rule itself stays as
-    it is; its hours of the day and snoozing do not count. Raises StreamAssistError for a reminder.
+    it is. Snoozing does not count, nor do its hours: pts is no time of day. Raises
+    StreamAssistError for a reminder.
     """
     if rule.kind == "time":
         raise StreamAssistError(
             "A reminder comes at its time, so there is no past to try it on; try a rule about the "
             'picture, for instance "Tell me when a dog appears".'
         )
-    trial = replace(rule, since=0.0, schedule=None, snoozed_until=None)
+    trial = replace(rule, since=0.0, snoozed_until=None)
     return [
         {"t": round(t, 3), "frame": frame, "score": round(score, 3)}
         for t, frame, score in looked if trial.check(score, t)

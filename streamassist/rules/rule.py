@@ -18,7 +18,7 @@ CHANGED = 0.3            # 0..1 of the view, for "again only if changed"
 LONGEST_STEP = 3.0       # usual steps
 FIRST_STEP_S = 60.0      # at most, while none is usual yet
 SLACK_S = 1e-6           # sums of floats
-MAX_CONDITION = 9 * MAX_WORDS   # characters
+MAX_CHARACTERS = 9 * MAX_WORDS   # of a rule from the disk; some words grow when they are read
 NEVER = float("-inf")
 
 
@@ -267,13 +267,14 @@ class Rule:
     def restored(cls, row: dict[str, Any]) -> "Rule":
         """A rule from its `row`, on a stream that begins at 0; raises StreamAssistError, KeyError,
         TypeError or ValueError for what is none."""
+        for words in (row["text"], row["condition"]):
+            if not isinstance(words, str) or not 0 < len(words) <= MAX_CHARACTERS:
+                raise ValueError("no sentence to watch for")
         settings = {name: row[name] for name in SETTINGS if row.get(name) is not None}
         rule = cls(
-            int(row["id"]), str(row["text"]), 0.0, condition=str(row["condition"]),
-            asks=bool(row["asks"]), **validated(settings),
+            int(row["id"]), row["text"], 0.0, condition=row["condition"], asks=bool(row["asks"]),
+            **validated(settings),
         )
-        if not 0 < len(rule.condition) <= MAX_CONDITION:
-            raise ValueError("no sentence to watch for")
         rule.fired, rule.done = int(row["fired"]), bool(row["done"])
         rule.snooze(float(row["snooze_left_s"]))
         left_s = float(row["due_in_s"])

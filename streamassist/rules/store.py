@@ -29,10 +29,6 @@ class Newer(Exception):
     """The file is of a later version of this program."""
 
 
-class Damaged(Exception):
-    """The file is no database any more."""
-
-
 class RuleStore:
     """Rules in the file `path`, which only its owner may read. `fault`: what went wrong last, in a
     sentence; "" when all is well."""
@@ -91,9 +87,6 @@ class RuleStore:
             return []
         with self._open() as db:
             db.text_factory = bytes   # a row that is no text is left out alone
-            (sound,) = db.execute("PRAGMA quick_check(1)").fetchone()
-            if sound != b"ok":
-                raise Damaged
             bodies = db.execute(
                 "SELECT substr(body, 1, ?) FROM rules ORDER BY id LIMIT ?", (MAX_BODY, MAX_ROWS)
             ).fetchall()
@@ -125,8 +118,6 @@ class RuleStore:
         self.fault = ""
         try:
             return work()
-        except Damaged:
-            return self._begin_anew(work, failure)
         except (sqlite3.Error, OSError) as error:
             if getattr(error, "sqlite_errorcode", 0) & 0xFF in DAMAGE:   # of extended codes
                 return self._begin_anew(work, failure)
@@ -143,7 +134,7 @@ class RuleStore:
             for ending in ("-wal", "-shm"):
                 overwrite(self.path.with_name(self.path.name + ending))
             result = work()
-        except (sqlite3.Error, OSError, Damaged) as error:
+        except (sqlite3.Error, OSError) as error:
             self._tell(f"{failure} ({error}); {_mend(error, self.path)}")
             return None
         kept = f"it was set aside as {self._aside.name}" if self._aside.exists() else "it is gone"

@@ -81,7 +81,7 @@ def test_yes_and_no_begin_differently(llm):
 
 def test_the_answer_stops_at_the_end_of_the_turn(llm):
     assert llm.tokenizer.convert_tokens_to_ids("<end_of_utterance>") in llm.stop_ids
-    assert llm.silence_id is None
+    assert not llm.choice_ids
 
 
 # ---------------------------------------------------------------- frames

@@ -18,7 +18,7 @@ from streamassist.response.timer import Timer
 from streamassist.types import FrameSignals
 
 COSTLY = {"p_first", "p_no_reply", "p_news", "ppl_ratio"}
-OF_GOALS = {"p_yes", "p_graph", "relevance"}
+OF_GOALS = {"p_yes", "p_now", "p_graph", "relevance"}
 
 
 def stream(count: int = 60, seed: int = 0, goal: int = 3) -> list[FrameSignals]:
@@ -31,6 +31,7 @@ def stream(count: int = 60, seed: int = 0, goal: int = 3) -> list[FrameSignals]:
             dropped=rng.random() if i else None, p_silence=rng.random(),
             choice={"silent": rng.random()}, p_first=rng.random(), p_no_reply=rng.random(),
             p_news=rng.random(), ppl_ratio=rng.uniform(0.9, 1.2), p_yes={goal: rng.random()},
+            p_now={goal: rng.random()},
             p_graph={goal: rng.random()}, relevance={goal: rng.random()},
         )
 
@@ -103,8 +104,8 @@ def test_goals_score_in_shares_each_for_itself(name):
         assert alone.wants(3, one) and alone.wants(3, one) <= OF_GOALS
         value = alone.score(3, one)
         assert 0 <= value <= 1
-        both = replace(one, p_yes=one.p_yes | {4: 0.9}, p_graph=one.p_graph | {4: 0.9},
-                       relevance=one.relevance | {4: 0.9})
+        both = replace(one, p_yes=one.p_yes | {4: 0.9}, p_now=one.p_now | {4: 0.9},
+                       p_graph=one.p_graph | {4: 0.9}, relevance=one.relevance | {4: 0.9})
         beside.score(4, both)
         assert beside.score(3, both) == value
     for policy in (alone, beside):

@@ -93,8 +93,9 @@ def test_rules_of_an_earlier_run_are_taken_up():
 def test_rows_that_are_none_are_counted_and_the_others_kept(spoil):
     rows = [rule.row() for rule in book_of("a dog", "every minute remind me to blink").rules]
     book = RuleBook()
-    assert book.load([rows[0], {**rows[1], **spoil}, {}, rows[1]]) == 2
-    assert [rule.id for rule in book.rules] == [1, 2]
+    assert book.load([rows[0], {**rows[1], **spoil}, {}]) == 2
+    assert [rule.id for rule in book.rules] == [1]
+    assert book.load(rows[1:]) == 0 and book.add("a bird", 0.0).id == 3
 
 
 # ---------------------------------------------------------------- turns
@@ -175,6 +176,7 @@ def test_a_rule_at_which_the_model_fails_twice_is_set_aside():
     with pytest.raises(RuntimeError):
         book.check(0, probe)
     assert {rule.condition for rule in book.check(1, probe)} == {"A dog", "A cat"}
+    assert book.check(2, probe) == []      # no third time
     assert [rule.condition for rule in book.take_broken()] == ["Trouble"]
     assert not book.take_broken() and len(book.rules) == 2
 

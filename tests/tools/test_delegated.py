@@ -211,6 +211,7 @@ def test_a_model_that_is_sure_answers_itself_at_once():
             desk.submit(Query(question))
         said = answers(desk, 2)
         assert [(a.text, a.used) for a in said] == [(LOCAL, []), ("Undecided about that.", [])]
+        assert "".join(texts(desk, TextDelta)) == LOCAL + "Undecided about that."
         assert not server.requests
 
 
