@@ -2,12 +2,11 @@
 
 The only file that knows everyone: flags -> Config -> model -> worker -> page.
 """
-import argparse
 import os
 import sys
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")   # before torch: waiting threads must not spin
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
@@ -17,27 +16,20 @@ from models import reuse
 from streamassist import memory, response, thinking, tokens
 from streamassist.branch import video_room
 from streamassist.clock import Clock, RealClock
-from streamassist.config import (
-    BRANCHES,
-    KEPT_TENTHS,
-    NO_FOLDER,
-    Config,
-    EngineConfig,
-    ServerConfig,
-    make_method,
-)
+from streamassist.config import KEPT_TENTHS, Config, make_method
 from streamassist.delegate import Delegate
 from streamassist.endpoint import KEY_VARIABLE
 from streamassist.engine import Engine
 from streamassist.errors import StreamAssistError
+from streamassist.flags import parse_flags
 from streamassist.rules import RuleStore
 from streamassist.session import Session
 from streamassist.timing import Sink, Timing
-from streamassist.tools import TOOLS, Helpers, make_tools
+from streamassist.tools import Helpers, make_tools
 from streamassist.types import Event, VideoLLM
+from streamassist.webhook import SECRET_VARIABLE, Webhook, as_listener
 
 USAGE_ERROR = 2
-DEFAULTS = Config()
 
 
 @dataclass(frozen=True)
@@ -92,7 +84,10 @@ def compose(
 
     def make_session(emit: Callable[[Event], None]) -> Session:
         store = RuleStore(config.kept_rules) if config.kept_rules else None
-        return Session(make_engine, make_timing(config, sink), config, clock, emit, store)
+        helpers = make_helpers(config, clock)
+        return Session(
+            make_engine, make_timing(config, sink), config, clock, emit, store, helpers
+        )
 
     return App(model, reason, make_session, config, clock, sink)
 
@@ -152,111 +147,6 @@ def prepare_folders(config: Config) -> None:
             ) from None
 
 
-class Parser(argparse.ArgumentParser):
-    """Mistakes become StreamAssistError, so that all of them are told alike."""
-
-    def error(self, message: str) -> None:
-        raise StreamAssistError(f"{message[:1].upper()}{message[1:]}; see {self.prog} --help.")
-
-
-def add_model_flags(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--model", default=DEFAULTS.model,
-        help="auto, nano, smolvlm2, qwen2.5-vl, qwen3-vl, a checkpoint folder or a hub id",
-    )
-    parser.add_argument(
-        "--memory", default=DEFAULTS.memory,
-        help=f"{', '.join(memory.METHODS)}; settings follow a colon: last_n:frames=8",
-    )
-    parser.add_argument(
-        "--tokens", default=DEFAULTS.tokens,
-        help=f"what is read of a frame: {', '.join(tokens.METHODS)}; settings follow a colon",
-    )
-    parser.add_argument(
-        "--reuse", default=DEFAULTS.reuse,
-        help=f"what the encoder does not do twice: {', '.join(reuse.METHODS)}",
-    )
-    parser.add_argument(
-        "--thinking", default=DEFAULTS.thinking,
-        help=f"notes taken while nothing is said: {', '.join(thinking.METHODS)}",
-    )
-    parser.add_argument(
-        "--branch", default=DEFAULTS.engine.branch,
-        help=f"where an answer stands while frames come: {', '.join(BRANCHES)}",
-    )
-    parser.add_argument(
-        "--gap", type=int, default=DEFAULTS.engine.gap, metavar="N",
-        help="positions before the answer, with --branch gap",
-    )
-    parser.add_argument(
-        "--cuda-graphs", action="store_true",
-        help="record the model's steps and replay them; needs an NVIDIA GPU, not yet run on one",
-    )
-    parser.add_argument("--response", default=DEFAULTS.response, help=", ".join(response.METHODS))
-    parser.add_argument(
-        "--watch-by", default=DEFAULTS.watch_by,
-        help=f"how watch rules are checked: {', '.join(response.GOALS)}",
-    )
-    parser.add_argument(
-        "--fps", type=float, default=DEFAULTS.engine.fps, help="frames a second the model sees"
-    )
-    add_helper_flags(parser)
-    parser.add_argument("--quantize", default="none", help="none, int8 or nf4 (needs a GPU)")
-    parser.add_argument("--attention", default="auto", help="auto, sdpa or flash_attention_2")
-    parser.add_argument(
-        "--keep", metavar="DIR", help="a folder for pictures and memory; without it none is written"
-    )
-    parser.add_argument(
-        "--keep-mb", type=int, default=DEFAULTS.keep_mb, metavar="N", help="the most it may hold"
-    )
-
-
-def add_helper_flags(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--tools", default=DEFAULTS.tools, metavar="NAMES",
-        help=f"what a question may use, by commas: {', '.join(TOOLS)}; all, or none",
-    )
-    parser.add_argument(
-        "--delegate", default=DEFAULTS.delegate, metavar="URL",
-        help="an OpenAI-compatible address for hard questions, which gets pictures of the stream; "
-        f"its key comes from {KEY_VARIABLE}",
-    )
-    parser.add_argument(
-        "--delegate-model", default=DEFAULTS.delegate_model, metavar="NAME",
-        help="the model to ask there",
-    )
-
-
-def config_of(args: argparse.Namespace) -> Config:
-    if args.keep == "":   # as of a variable that is not set
-        raise StreamAssistError(NO_FOLDER)
-    return Config(
-        model=args.model, memory=args.memory, response=args.response, watch_by=args.watch_by,
-        tokens=args.tokens,
-        reuse=args.reuse, thinking=args.thinking, quantize=args.quantize, attention=args.attention,
-        engine=EngineConfig(
-            fps=args.fps, branch=args.branch, gap=args.gap, cuda_graphs=args.cuda_graphs
-        ),
-        keep=args.keep or DEFAULTS.keep, keep_mb=args.keep_mb,
-        tools=args.tools, delegate=args.delegate, delegate_model=args.delegate_model,
-    )
-
-
-def parse_flags(argv: list[str]) -> Config:
-    parser = Parser(prog="app.py", description=__doc__.splitlines()[0])
-    add_model_flags(parser)
-    parser.add_argument(
-        "--source", default=DEFAULTS.source,
-        help="sample, browser, none, a file, rtsp://..., camera:0; the page can change it",
-    )
-    parser.add_argument("--host", default=DEFAULTS.server.host)
-    parser.add_argument("--port", type=int, default=DEFAULTS.server.port)
-    parser.add_argument("--token", help="the password pages must give; needed beyond loopback")
-    args = parser.parse_args(argv)
-    server = ServerConfig(args.host, args.port, args.token)
-    return replace(config_of(args), source=args.source, server=server)
-
-
 def serve(config: Config) -> None:
     """Load the model, open the page and serve until Ctrl-C."""
     from streamassist.live import Live
@@ -267,16 +157,47 @@ def serve(config: Config) -> None:
     source = parse_source(config.source)
     if source.kind != "sample":   # without the sample everything else works
         open_source(source)
+    webhook = make_webhook(config)
     print("Loading the model ...", flush=True)
     app = build(config)
     print(f"Model: {app.reason}", flush=True)
     worker = Worker(app.make_session, config, app.clock)
     live = Live(worker, app.clock, app.model.name, getattr(app.model, "note", ""))
+    if webhook:
+        live.subscribe(alerting(webhook, worker.announce))
     live.start(config.source)
     try:
         serve_pages(live, config.server)
     finally:
         live.stop()
+        if webhook:
+            webhook.stop()
+
+
+def make_webhook(config: Config) -> Webhook | None:
+    """Raises StreamAssistError for an address or a secret that cannot be used."""
+    if not config.webhook:
+        return None
+    secret = os.environ.get(SECRET_VARIABLE, "")
+    if not secret:
+        raise StreamAssistError(
+            f"--webhook needs a secret to sign with; put one into the variable {SECRET_VARIABLE}."
+        )
+    return Webhook(config.webhook, secret, RealClock())
+
+
+def alerting(webhook: Webhook, announce: Callable[[str], None]) -> Callable[[Event], None]:
+    """A listener that sends alerts, and tells the page once of each trouble with that."""
+    send, told = as_listener(webhook), set()
+
+    def listen(event: Event) -> None:
+        send(event)
+        for fault in webhook.faults():
+            if fault not in told:
+                told.add(fault)
+                announce(fault)
+
+    return listen
 
 
 def run(main: Callable[[], None]) -> int:

@@ -35,7 +35,7 @@ GRIDS: dict[str, dict[str, tuple[float, ...]]] = {   # settings beside the thres
     "score_sum": {"enough": (0.5, 1.0, 2.0)},
     "flag_head": {"held_s": (1.0, 1.5, 2.0)},
     "change_gate": {"patience_s": (0.5, 2.0)},
-    "cascade": {"low": (0.15, 0.25, 0.4)},
+    "cascade": {"low": (0.1, 0.25, 0.4)},
 }
 
 

@@ -8,9 +8,10 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, TextIO
 
-from app import Parser, add_model_flags, build, compose, config_of, run
+from app import build, compose, run
 from streamassist.config import check_range
 from streamassist.errors import StreamAssistError
+from streamassist.flags import Parser, add_model_flags, config_of
 from streamassist.types import Stats
 
 

@@ -93,8 +93,9 @@ class Config:
 
     model: str = "auto"
     memory: str = "recall"
-    response: str = "change_gate"
+    response: str = "cascade"
     watch_by: str = "yes_no"      # how watch rules are checked
+    webhook: str = ""             # where alerts go that say so
     tokens: str = "none"
     reuse: str = "none"
     thinking: str = "none"

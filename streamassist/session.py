@@ -10,40 +10,29 @@ from collections.abc import Callable
 
 from streamassist.archive import Archive
 from streamassist.clock import Clock
+from streamassist.commands import carry_out
 from streamassist.config import Config
 from streamassist.engine import Engine
-from streamassist.errors import StreamAssistError
 from streamassist.faults import FaultCount, sentence
 from streamassist.frames import jpeg
 from streamassist.response.trace import Stretch
 from streamassist.rule_desk import RuleDesk
-from streamassist.rules import RuleBook, is_rule
+from streamassist.rules import RuleBook
 from streamassist.rules.store import RuleStore
-from streamassist.speaker import MAX_QUESTION, Speaker
+from streamassist.speaker import Speaker
 from streamassist.timing import Moment, Timing
+from streamassist.tools import Helpers
+from streamassist.tools.base import ToolDesk
 from streamassist.types import (
-    AddRule,
     Alert,
     Answer,
     Command,
-    Configure,
-    EditRule,
     Event,
     Failed,
-    Forget,
-    Forgotten,
     Frame,
-    Interrupt,
-    NewStream,
     Note,
     Notice,
-    Query,
-    Rate,
     Remark,
-    RemoveRule,
-    Rules,
-    TryRule,
-    UserSpeaking,
     Why,
 )
 
@@ -63,6 +52,7 @@ class Session:
     def __init__(
         self, make_engine: Callable[[], Engine], timing: Timing, config: Config, clock: Clock,
         emit: Callable[[Event], None], store: RuleStore | None = None,
+        helpers: Helpers | None = None,
     ):
         self.make_engine, self.timing, self.config = make_engine, timing, config
         self.clock, self._emit = clock, emit
@@ -72,11 +62,11 @@ class Session:
         self._told: set[str] = set()       # faults of a disk
         self.transcript: deque[Event] = deque(maxlen=MAX_TRANSCRIPT)
         self.commentary = True
-        self.speaker = Speaker(timing, clock, self.emit)
+        self.speaker = Speaker(timing, clock, self.emit, helpers, self._look)
         self.frames_used = self.dropped = 0
         self.lag_s = 0.0
         self.t = 0.0                       # stream time of the newest frame
-        self._recent: deque[Frame] = deque(maxlen=RECENT_FRAMES)
+        self.recent: deque[Frame] = deque(maxlen=RECENT_FRAMES)
         self._faults = FaultCount(clock)
 
     # ------------------------------------------------------------ events
@@ -90,21 +80,23 @@ class Session:
 
     @property
     def busy(self) -> bool:
-        """True while there is something to say or a rule to try; a question waits for the first
+        """True while there is something to say, to note or to try; a question waits for the first
         frame."""
-        return self.frames_held and (self.speaker.has_something or self.desk.trying)
+        return self.frames_held and (
+            self.speaker.has_something or self.desk.trying or self.engine.note_due(self.t)
+        )
 
     @property
     def frames_held(self) -> bool:
         """True once a frame of this stream was seen."""
-        return bool(self._recent)
+        return bool(self.recent)
 
     # ------------------------------------------------------------ frames
 
     def observe(self, frame: Frame) -> None:
         """Take one frame: memory, then rules, then whether to comment."""
         self.t = frame.pts
-        self._recent.append(frame)
+        self.recent.append(frame)
         change = self.engine.observe(frame)
         self.frames_used += 1
         self._archive(frame)
@@ -128,6 +120,13 @@ class Session:
     def rules(self) -> RuleBook:
         return self.timing.rules
 
+    def _look(self) -> ToolDesk:
+        """What tools may look at now."""
+        return ToolDesk(
+            self.engine, tuple(self.recent), self.archive.frames, self.archive.get,
+            tuple(self.transcript), self.t, self.clock.wall(),
+        )
+
     def _tell_why(self, stretch: Stretch) -> None:
         line = stretch.line()
         self.emit(Why, line.pop("t"), **line)
@@ -138,9 +137,10 @@ class Session:
         if self.frames_used % PROTECT_EVERY == 0:
             cited = {seen["frame"] for e in self.transcript for seen in getattr(e, "evidence", ())}
             self.archive.protect(self.engine.memory.held_frames() | cited)
-        self._tell_faults(frame.pts)
+        self.tell_faults(frame.pts)
 
-    def _tell_faults(self, t: float) -> None:
+    def tell_faults(self, t: float) -> None:
+        """Of the disk, each once."""
         for fault in (self.archive.fault, self.engine.memory.fault):
             if fault and fault not in self._told and len(self._told) < MAX_TOLD:
                 self._told.add(fault)
@@ -150,112 +150,39 @@ class Session:
 
     def submit(self, command: Command, t: float) -> None:
         """Carry out or queue a command; raises StreamAssistError when it cannot be accepted."""
-        match command:
-            case Query(text=text, pts=pts):
-                self._accept_question(text, t if pts is None else pts)
-            case Interrupt():
-                self.speaker.stop(self.engine, self.dropped)
-            case AddRule():
-                self.desk.add(command, t)
-            case EditRule():
-                self.desk.edit(command, t)
-            case RemoveRule(rule_id=rule_id):
-                self.desk.remove(rule_id, t)
-            case TryRule():
-                self.desk.try_on_past(command, t)
-            case Rate(t=at, good=good):
-                self._rate(at, good, t)
-            case UserSpeaking(speaking=speaking):
-                self.timing.user_speaking(speaking, t)
-            case Configure():
-                self._configure(command)
-            case Forget():
-                self._forget(command)
-            case NewStream():
-                self._new_stream()
+        carry_out(self, command, t)
 
-    def _accept_question(self, text: str, t: float) -> None:
-        text = text.strip()
-        if not text:
-            raise StreamAssistError("The question is empty; type a few words.")
-        if len(text) > MAX_QUESTION:
-            raise StreamAssistError(f"The question is longer than {MAX_QUESTION} characters.")
-        if is_rule(text):
-            self.desk.add(AddRule(text, t), t)
-            return
-        self.speaker.accept(text, t, self.engine)
-        if not self.frames_held:
-            self.emit(Notice, t, text="There is no picture yet; I answer when the first one comes.")
-
-    def _configure(self, command: Configure) -> None:
-        if command.threshold is not None:
-            self.timing.set_threshold(command.threshold)
-        if command.remarks_per_minute is not None:
-            self.timing.set_budget(command.remarks_per_minute)
-        if command.commentary is not None:
-            self.commentary = command.commentary
-            if not self.commentary:
-                self.speaker.drop_remark(self.engine)
-
-    def _rate(self, at: float, good: bool, t: float) -> None:
-        """A thumb for the remark or alert that was made at `at`."""
-        made = (e for e in reversed(self.transcript) if isinstance(e, Remark | Alert))
-        told = next((e for e in made if e.t == at), None)
-        if isinstance(told, Remark):
-            self.emit(Notice, t, text=self.timing.rate(good))
-        else:
-            self.desk.rate(told, good, t)
-
-    def _forget(self, command: Forget) -> None:
-        if command.minutes is not None and not command.minutes > 0:
-            raise StreamAssistError("Say how many minutes to forget: a number above 0.")
-        since = None if command.minutes is None else self.t - 60 * command.minutes
-        if since is None or since <= 0:
-            self._forget_all()
-        else:
-            self._forget_since(since)
-        if command.rules:
-            self.desk.clear(self.t)
-        self.emit(Forgotten, self.t, since=since)
-        self.emit(Rules, self.t, rules=self.rules.view())
-        self._tell_faults(self.t)   # what could not be erased
-
-    def _forget_all(self) -> None:
-        self._new_stream()
-        self.speaker.clear()
-        self.archive.clear()
-        self.transcript.clear()
-
-    def _forget_since(self, since: float) -> None:
-        """The stream goes on; what was seen and said before `since` stays."""
-        self.speaker.stop(self.engine, self.dropped)
-        self.speaker.clear()
-        self.engine.forget(since)
-        self.desk.stop_trying()
-        self.archive.forget(since)
-        self.timing.forget(since)
-        for kept in (self._recent, self.transcript):
-            times = [(x.pts if isinstance(x, Frame) else x.t, x) for x in kept]
-            kept.clear()
-            kept.extend(x for t, x in times if t < since)
-
-    def _new_stream(self) -> None:
+    def new_stream(self) -> None:
+        """Another source begins: what was seen is dropped, what was said stays."""
         self.speaker.stop(self.engine, self.dropped)
         self.engine.reset()
         self.desk.stop_trying()
         self.timing.reset()
-        self._recent.clear()
+        self.recent.clear()
         self.t = 0.0
 
     # ------------------------------------------------------------ speaking
 
     def advance(self, now: float) -> None:
-        """Do one small piece of talking: a token, after beginning a turn if need be; else look at
-        a picture for a rule that is tried."""
-        if self.busy and not self.speaker.has_something:
+        """Do one small piece of talking: a token, after beginning a turn if need be; else of a note
+        to itself; else look at a picture for a rule that is tried."""
+        if not self.busy:
+            return
+        if self.speaker.has_something:
+            self.speaker.advance(self.engine, self.recent[-1], now, self.dropped, self._history)
+        elif self.engine.note_due(self.t):
+            self._note()
+        else:
             self.desk.step(self.engine)
-        elif self.busy:
-            self.speaker.advance(self.engine, self._recent[-1], now, self.dropped, self._history)
+
+    def _note(self) -> None:
+        """Begin a note, or write a token of it."""
+        if self.engine.turn is None:
+            self.engine.note(self.t)
+            return
+        self.engine.step()
+        if self.engine.turn.done and (noted := self.engine.close()):
+            self.emit(Note, noted.t, since=noted.since, text=noted.text)
 
     def _history(self) -> list[tuple[str, str]]:
         """Earlier questions and answers, for models that use them."""
@@ -275,7 +202,7 @@ class Session:
         self.speaker.break_off(self.dropped)
         if not fatal:
             self.engine = self.make_engine()
-            for frame in self._recent:
+            for frame in self.recent:
                 self.engine.observe(frame)
         return not fatal
 

@@ -14,7 +14,6 @@ from streamassist.tools.look_again import close_up
 from streamassist.tools.search_memory import recalled
 from streamassist.types import Answer, Decision, Frame, Notice, Remark, ReplyStarted, TextDelta
 
-MAX_QUESTION = 2000   # characters
 MAX_WAITING = 8       # questions
 REMARK_TOKENS = 32
 

@@ -25,6 +25,7 @@ from streamassist.types import Alert, Event
 MAX_WAITING = 32         # messages
 MAX_BODY = 65_536        # bytes
 MAX_SENTENCES = 8
+SECRET_VARIABLE = "STREAMASSIST_WEBHOOK_SECRET"   # of the environment: no flag, no file
 MIN_SECRET = 8           # characters
 LONGEST_PAUSE_S = 60.0   # whatever the receiver asks for
 

@@ -20,10 +20,7 @@ PATIENCE_S = 30.0   # of a test with another thread
 
 def look(session: Session) -> ToolDesk:
     """What tools may look at now."""
-    return ToolDesk(
-        session.engine, tuple(session._recent), session.archive.frames, session.archive.get,
-        tuple(session.transcript), session.t, session.clock.wall(),
-    )
+    return session._look()
 
 
 def helped(desk: Desk, *tools, delegate=None) -> Desk:

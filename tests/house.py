@@ -47,7 +47,7 @@ TABLE = {
     "streamassist.metrics": May(CORE),
     "streamassist.motion": May("", "numpy cv2"),
     "streamassist.archive": May(f"{CORE} streamassist.pages"),
-    "streamassist.rules": May(CORE, "", THREADS),
+    "streamassist.rules": May(f"{CORE} streamassist.rules", "", THREADS),
     "streamassist.post": May(CORE, "", THREADS),
     "streamassist.webhook": May(f"{CORE} streamassist.clock streamassist.post"),
     "streamassist.types": May(CORE, "numpy"),
@@ -96,7 +96,7 @@ TABLE = {
         f"{METHODS} streamassist.branch streamassist.memory.question streamassist.thinking",
         "torch", THREADS,
     ),
-    "streamassist.senses": May(TALK, "torch", THREADS),
+    "streamassist.senses": May(f"{TALK} streamassist.cache", "torch", THREADS),
     "streamassist.faults": May(f"{CORE} streamassist.clock"),
     "streamassist.timing": May(
         f"{TALK} streamassist.motion streamassist.rules streamassist.senses", "torch", THREADS
@@ -118,15 +118,18 @@ TABLE = {
     "streamassist.speaker": May(
         f"{TALK} streamassist.delegate streamassist.timing streamassist.tools", "", THREADS
     ),
+    "streamassist.commands": May(f"{CORE} streamassist.rules"),
     "streamassist.session": May(
-        f"{TALK} streamassist.archive streamassist.faults streamassist.frames streamassist.rules "
-        "streamassist.rule_desk streamassist.speaker streamassist.timing",
+        f"{TALK} streamassist.archive streamassist.commands streamassist.faults "
+        "streamassist.frames streamassist.rules streamassist.rule_desk streamassist.speaker "
+        "streamassist.timing streamassist.tools",
         "", THREADS,
     ),
     "streamassist.worker": May(LIVE),
     "streamassist.replay": May(f"{LIVE} streamassist.ingest streamassist.worker"),
     "streamassist.live": May(f"{LIVE} streamassist.sources streamassist.worker"),
     "streamassist.doctor": May("*", "*"),
+    "streamassist.flags": May("*", "*"),
     "streamassist.__main__": May("*", "*"),
     "models": May(
         f"{CORE} streamassist.cache streamassist.rope streamassist.hardware streamassist.paths "

@@ -165,11 +165,15 @@ def test_an_interrupt_ends_a_tool_and_the_next_question_comes():
     assert (broken.question, broken.text, broken.interrupted) == ("look up", "", True)
     gate.set()
     assert answers(desk, 2)[1].text == LOCAL
-    desk.submit(Query("look up"))
-    desk.talk(3)
+
+
+def test_nothing_of_a_tool_is_left_after_an_interrupt():
+    desk, gate = slow_desk()
     desk.submit(Interrupt())
     desk.session.speaker.remark_due = Decision("speak", 1.0, "news")
-    until(lambda: desk.of(Remark), lambda: desk.talk(1))   # nothing of that tool is left
+    desk.talk()
+    gate.set()
+    assert texts(desk, Remark) == [LOCAL] and len(desk.of(Answer)) == 1
 
 
 def test_forget_ends_a_tool():

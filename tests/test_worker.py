@@ -5,8 +5,8 @@ import time
 import numpy as np
 import pytest
 
-from desk import GREEN, RED, Desk
 from app import make_timing
+from desk import GREEN, RED, Desk
 from models.fake import FakeLLM
 from streamassist.clock import RealClock
 from streamassist.config import Config, EngineConfig

@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 MAX_JOBS = 4         # that wait for a thread
 POLL_S = 0.005       # longest wait of the model's thread for another one: frames go on
-TOOL_S = 10.0        # a slow tool that takes longer is done without
+TOOL_S = 15.0        # a slow tool that takes longer is done without
 MAX_FINDING = 400    # characters
 MAX_SHOWN = 120      # frames named by one question's tools
 

@@ -92,7 +92,7 @@ class ReadText:
         models = Path(rapidocr.__file__).parent / "models"
         engine = "EngineConfig.onnxruntime"
         return rapidocr.RapidOCR(params={
-            "Global.log_level": "critical", "Global.use_cls": False, "Global.text_score": SURE,
+            "Global.log_level": "critical", "Global.use_cls": False, "Global.text_score": 0.0,
             "Det.model_path": str(models / DETECTOR), "Rec.model_path": str(models / RECOGNIZER),
             "Det.limit_type": "max", "Det.limit_side_len": LONG,
             f"{engine}.intra_op_num_threads": 1, f"{engine}.inter_op_num_threads": 1,

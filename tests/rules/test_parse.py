@@ -1,6 +1,6 @@
 """What rules in plain words mean, what is told back, what is refused."""
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamassist.errors import StreamAssistError
@@ -144,6 +144,7 @@ PIECES = st.sampled_from(
 )
 
 
+@settings(deadline=None)
 @given(st.one_of(st.text(max_size=600), st.lists(PIECES, max_size=14).map(" ".join)))
 def test_any_text_is_understood_or_refused_in_a_sentence(text):
     assert is_rule(text) in (True, False)
@@ -177,6 +178,7 @@ def test_what_are_no_hours(text):
         hours_of(text)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 1439), st.integers(0, 1439), st.floats(0, 4e9))
 def test_hours_may_go_over_midnight(begin, end, wall):
     inside = (minute_of(wall) - begin) % 1440 < (end - begin) % 1440

@@ -1,6 +1,6 @@
 """A rule tried on the past: which pictures are looked at, when it would have fired."""
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamassist.errors import StreamAssistError
@@ -42,6 +42,7 @@ def test_pictures_are_even_in_time_and_not_in_number():
     assert spaced(burst, 0) == spaced([], 5) == []
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.integers(), st.floats(-1e6, 1e6)), max_size=50), st.integers(-1, 60)
 )

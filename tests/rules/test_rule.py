@@ -2,7 +2,7 @@
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamassist.errors import StreamAssistError
@@ -178,6 +178,7 @@ def test_another_stream_keeps_what_is_left_to_wait():
     assert fired_at(event, (49, YES), (50, YES)) == [50]    # the cooldown meant the old stream
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(-1e6, 1e6), max_size=40))
 def test_a_clock_that_runs_back_delays_nothing(times):
     """After any jumps, what has 30 s to wait comes after 30 s of orderly time."""

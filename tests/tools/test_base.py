@@ -8,7 +8,16 @@ from helping import until
 from streamassist.clock import ManualClock
 from streamassist.errors import StreamAssistError
 from streamassist.tools import TOOLS, Helpers, make_tools
-from streamassist.tools.base import MAX_FINDING, MAX_JOBS, MAX_SHOWN, Aside, Found, ago, quoted
+from streamassist.tools.base import (
+    MAX_FINDING,
+    MAX_JOBS,
+    MAX_SHOWN,
+    TOOL_S,
+    Aside,
+    Found,
+    ago,
+    quoted,
+)
 
 
 class Scripted:
@@ -133,9 +142,9 @@ def test_a_slow_tool_holds_nobody_up_and_is_given_up_in_the_end():
     begun = time.monotonic()
     assert not any(one.advance(lambda: None) for _ in range(20))
     assert time.monotonic() - begun < 2
-    clock.now = 10.0
+    clock.now = TOOL_S
     assert one.advance(lambda: None)
-    assert one.troubles == ["The tool 'test tool' took longer than 10 s; I answer without it."]
+    assert one.troubles == ["The tool 'test tool' took longer than 15 s; I answer without it."]
     gate.set()
     assert not one.found and one.advance(lambda: None)
 

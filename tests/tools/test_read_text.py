@@ -63,9 +63,19 @@ def test_nothing_is_read_where_nothing_is_written():
     assert [line for line in TOOL.read(Frame(noise, 0.0, 0)) if line.sure >= 0.5] == []
 
 
+def test_what_is_hardly_legible_is_left_out():
+    class Guess(ReadText):
+        def read(self, frame: Frame) -> list[Line]:
+            return [Line("guess", 0.49, 0, 0, 10), Line("word", 0.5, 0, 20, 30)]
+
+    desk = Desk()
+    show(desk, written())
+    assert Guess().run("Read it", look(desk.session)).text == '"word"'
+
+
 def test_much_text_is_cut():
-    lines = [f"The quick brown fox jumps {i}" for i in range(24)]
-    text = read(*lines, width=1280, height=1200, size=20)
+    lines = [f"The quick brown fox jumps {i}" for i in range(16)]
+    text = read(*lines, width=1280, height=720, size=20)
     assert text.startswith('"The quick brown fox jumps 0 / The quick brown fox jumps 1')
     assert text.endswith('..."') and len(text) <= MAX_FINDING + 2
 
