@@ -26,7 +26,7 @@ from streamassist.response import METHODS, ResponsePolicy
 from streamassist.response.timer import Timer
 from streamassist.types import FrameSignals
 
-STEPS = 16            # thresholds of a grid: shares of the frames that would pass
+STEPS = 10            # thresholds of a grid: shares of the frames that would pass
 MOST_RATE = 1.1       # times the rate of the events
 BLOCK_S = 60.0        # of the bootstrap
 DRAWS = 2000
@@ -34,6 +34,7 @@ GRIDS: dict[str, dict[str, tuple[float, ...]]] = {   # settings beside the thres
     "drop_valley": {"window_s": (2.0, 4.0, 8.0)},
     "score_sum": {"enough": (0.5, 1.0, 2.0)},
     "flag_head": {"held_s": (1.0, 1.5, 2.0)},
+    "interval": {"held_s": (0.0, 1.0, 1.5)},
     "change_gate": {"patience_s": (0.5, 2.0)},
     "cascade": {"low": (0.1, 0.25, 0.4)},
 }

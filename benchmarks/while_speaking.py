@@ -14,7 +14,7 @@ Then questions about the past with and without notes (benchmarks/noting.py).
 import argparse
 import random
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -38,7 +38,7 @@ from streamassist.types import Frame, Role, VideoLLM
 VIEWS = 4                # noisy pictures of each photograph
 BEFORE, LONGEST = 4, 24  # frames before the question; tokens of an answer
 WORDS = (1, 2, 3)        # said before the change: one after the other, pair by pair
-MOST_SWAPS = 2000        # of the bootstrap
+DRAWS = 2000        # of the bootstrap
 STOP, DEFAULT = "stop", "follow"
 MODES = {"follow": EngineConfig(), "overlap": EngineConfig(branch="overlap"),
          **{f"gap {gap}": EngineConfig(branch="gap", gap=gap) for gap in (64, 256, 1024)},
@@ -178,7 +178,9 @@ def mean_logp(model: VideoLLM, cache: Any, before: Sequence[int], ids: Sequence[
     return float(rows.gather(1, torch.tensor(ids)[:, None]).mean())
 
 
-def fluency(model: VideoLLM, looks: Looks, pair: Pair, answers: dict[str, Said]) -> dict[str, float]:
+def fluency(
+    model: VideoLLM, looks: Looks, pair: Pair, answers: dict[str, Said]
+) -> dict[str, float]:
     """Of finished answers about the old picture, read in plain order behind its frames."""
     stage = Stage(model, looks, [(pair.old, i) for i in range(BEFORE)], MODES[DEFAULT])
     ids, cache = model.question_ids(model.describe_prompt), stage.engine.cache
@@ -189,8 +191,8 @@ def fluency(model: VideoLLM, looks: Looks, pair: Pair, answers: dict[str, Said])
 
 def try_pairs(
     model: VideoLLM, looks: Looks, pairs: Sequence[Pair], modes: Sequence[str], undisturbed: int
-) -> Iterator[tuple[Pair, dict[str, Marks]]]:
-    """The marks so far, after each pair; the first ones are also answered without a change."""
+) -> dict[str, Marks]:
+    """The marks of each mode; the first pairs are also answered without a change."""
     marks = {mode: Marks() for mode in modes}
     for number, pair in enumerate(pairs):
         old, new = ([(file, i % VIEWS) for i in range(LONGEST)] for file in (pair.old, pair.new))
@@ -206,7 +208,7 @@ def try_pairs(
                 calm[mode] = Stage(model, looks, old, MODES[mode]).answer(1, mode == STOP)
         for mode, value in fluency(model, looks, pair, calm).items() if calm else ():
             marks[mode].fluency.append(value)
-        yield pair, marks
+    return marks
 
 
 def row_of(mode: str, mark: Marks) -> dict[str, Any]:
@@ -219,14 +221,15 @@ def row_of(mode: str, mark: Marks) -> dict[str, Any]:
 
 
 def line_of(row: dict[str, Any]) -> str:
-    return (f"{row['mode']:>8}: the new thing alone in {row['new']:.0%} (names it {row['names_new']:.0%}, "
-            f"the old one {row['names_old']:.0%}); caption of the new {row['logp_new']:.2f}, of the "
-            f"old {row['logp_old']:.2f} a token; undisturbed {row['fluency']:.2f}")
+    return (f"{row['mode']:>8}: the new thing alone in {row['new']:.0%} (names it "
+            f"{row['names_new']:.0%}, the old one {row['names_old']:.0%}); caption of the new "
+            f"{row['logp_new']:.2f}, of the old {row['logp_old']:.2f} a token; undisturbed "
+            f"{row['fluency']:.2f}")
 
 
 def apart(one: np.ndarray, other: np.ndarray) -> tuple[float, float]:
     """95 % interval of the mean difference, pair by pair, by bootstrap."""
-    draw = np.random.default_rng(0).integers(0, len(one), (MOST_SWAPS, len(one)))
+    draw = np.random.default_rng(0).integers(0, len(one), (DRAWS, len(one)))
     low, high = np.quantile((one - other)[draw].mean(1), (0.025, 0.975))
     return float(low), float(high)
 
@@ -254,14 +257,11 @@ def measure(args: argparse.Namespace, sheet: Sheet) -> Outcome:
         raise StreamAssistError(f"The evaluation pictures are not there: {DATA} is missing.")
     model = start(args, sheet).model
     pictures = [p for p in load_pictures() if p.split == "test" and p.kind == "human"]
-    count, undisturbed, streams = (6, 2, 1) if args.quick else (args.pairs, 10, args.streams)
+    count, undisturbed, streams = (8, 2, 1) if args.quick else (args.pairs, 10, args.streams)
     modes = QUICK_MODES if args.quick else tuple(MODES)
     pairs = draw_pairs(pictures, count)
     looks = looks_of(model, pictures, {file for pair in pairs for file in (pair.old, pair.new)})
-    marks: dict[str, Marks] = {}
-    for _, marks in try_pairs(model, looks, pairs, modes, undisturbed):
-        pass
-    figure, numbers, ok = judged(marks)
+    figure, numbers, ok = judged(try_pairs(model, looks, pairs, modes, undisturbed))
     for row in numbers["rows"]:
         sheet.row(line_of(row))
     numbers["notes"] = noting.compare(model, pictures, streams, looks_of)

@@ -41,8 +41,8 @@ class Engine:
     """A model and all state of one stream: a cache, a memory policy, a token reducer, what the
     encoder reuses, and notes.
 
-    frame_logits: (V,) the last row of the newest frame's prefill; None without one, or where the
-    memory policy asked for queries instead.
+    frame_logits: (V,) the last row of the newest frame's prefill; None where the memory policy
+    asked for queries instead. newest: the frame encoded last, before any reduction.
     """
 
     def __init__(
@@ -94,8 +94,8 @@ class Engine:
         self.frame_logits = self.newest = self._previous = self._spoken = None
 
     def figures(self) -> dict[str, dict[str, float]]:
-        """Bytes held outside of the cache by tier; visual tokens encoded, and of these read; frames
-        encoded, the work on these in whole frames, and bytes kept of them to save work; notes."""
+        """Bytes outside of the cache by tier; visual tokens encoded and read; frames encoded, the
+        work on these in whole frames, and bytes kept to save work; notes."""
         return {"pages": self.memory.bytes(),
                 "tokens": {"seen": self.tokens_seen, "read": self.tokens_read},
                 "encoder": {"frames": self.frames_encoded, "work": round(self.encoder_work, 2),
@@ -181,7 +181,6 @@ class Engine:
         limit: int | None = None, recall: bool = True,
     ) -> Turn:
         """Prefill a question as a branch; `step` then yields the answer. One turn at a time.
-
         With `recall` the memory policy may bring back what the question needs, or say that it has
         not seen it; that is then the answer.
         """
@@ -284,7 +283,6 @@ class Engine:
 
 
 def use_graphs(model: VideoLLM) -> None:
-    """Raises StreamAssistError where the model or the machine has no CUDA graphs."""
     if not hasattr(model, "use_graphs"):
         raise StreamAssistError(f"--cuda-graphs does not suit the model {model.name}.")
     model.use_graphs()

@@ -128,7 +128,8 @@ class RuleDesk:
             raise StreamAssistError("Say how many minutes to look back: a number above 0.")
         if len(self._trials) >= MOST_TRIALS:
             raise StreamAssistError("Several rules are being tried already; give me a moment.")
-        rule = RuleBook().add(command.text, t)
+        usual = {**self.rules.usual, "dwell_s": 0.0}   # the pictures are too far apart to confirm
+        rule = RuleBook(usual=usual).add(command.text, t)
         would_have_fired(rule, ())   # refuses a reminder, which has no past
         since = max(0.0, t - 60 * command.minutes)
         frames = spaced(self.archive.frames(since), MOST_PICTURES)

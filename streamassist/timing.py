@@ -81,7 +81,8 @@ class Timing:
     ):
         self.response, self.goals, self.sink = response, goals, sink
         self.gate = Gate(config, response.hi)
-        self.rules = RuleBook(change=lambda before, now: distance(now, before))
+        usual = {"threshold": goals.hi, "release": goals.hi / 2, "dwell_s": goals.held_s}
+        self.rules = RuleBook(change=lambda before, now: distance(now, before), usual=usual)
         self.senses, self.why = Senses(), WhyLog()
         self.urge = 0.0
         self._meter = Meter()

@@ -15,7 +15,7 @@ from streamassist.types import Answer, Event, Frame
 
 QUIET = Config(response="on_query")
 LOCAL = "I see a dark red picture."   # the scripted model's answer at a red frame
-PATIENCE_S = 30.0   # of a test with another thread
+PATIENCE_S = 60.0   # of a test with another thread
 
 
 def look(session: Session) -> ToolDesk:

@@ -222,7 +222,7 @@ def test_it_is_waited_for_as_long_as_was_said_and_then_hung_up(said, what):
         with pytest.raises(DelegateError, match=f"did not {what} within 60 s; I answer myself"):
             on.step()
         on.close()
-        assert server.hung_up.wait(10)
+        assert server.hung_up.wait(60)
 
 
 def test_hanging_up_frees_the_line_for_the_next_question():
@@ -231,7 +231,7 @@ def test_hanging_up_frees_the_line_for_the_next_question():
         first = call(delegate)
         until(lambda: server.requests)
         first.close()
-        assert server.hung_up.wait(10)
+        assert server.hung_up.wait(60)
         server.script = say("Second.")
         assert hear(call(delegate)) == ["Second."]
 
@@ -244,7 +244,7 @@ def test_at_most_four_wait_and_none_is_kept_from_the_model():
         calls += [call(delegate) for _ in range(4)]
         begun = time.monotonic()
         assert [on.step() for on in calls] == [""] * 5
-        assert time.monotonic() - begun < 1
+        assert time.monotonic() - begun < 5
         with pytest.raises(DelegateError, match="busy with earlier questions; I answer myself"):
             hear(call(delegate))
         for on in calls:

@@ -118,7 +118,7 @@ def test_a_rule_alerts_once_while_it_holds():
     desk.watch(*[RED] * 6, *[GREEN] * 30)
     (alert,) = desk.of(Alert)
     assert alert.rule == "Tell me when there is a green picture"
-    assert alert.t == 3.0 and alert.evidence == [{"t": 3.0, "frame": 6}] and alert.score > 0.9
+    assert alert.t == 3.5 and alert.evidence == [{"t": 3.5, "frame": 7}] and alert.score > 0.9
     desk.submit(RemoveRule(alert.rule_id))
     assert desk.of(Rules)[-1].rules == []
 
@@ -174,7 +174,7 @@ def test_a_fault_keeps_text_rules_transcript_and_recent_frames():
     assert "restarted" in desk.of(Failed)[0].text and not desk.of(Failed)[0].fatal
     assert desk.session.engine.cache.frames() == [0, 1]     # prefilled again
     desk.submit(Query("And now?"))
-    desk.watch(GREEN)
+    desk.watch(GREEN, GREEN)   # a rule is confirmed by a second frame
     desk.talk()
     assert desk.of(Answer)[-1].text.endswith("green picture.") and len(desk.of(Alert)) == 1
 

@@ -40,9 +40,11 @@ class ResponsePolicy:
 
 @dataclass
 class GoalPolicy:
-    """One instance sees to all goals; `goal` is a rule's id."""
+    """One instance sees to all goals; `goal` is a rule's id. hi, held_s: from which score, and for
+    how long, a condition has come true, where the rule does not say."""
 
     hi: ClassVar[float] = 0.7
+    held_s: ClassVar[float] = 0.0
 
     def wants(self, goal: int, signals: FrameSignals) -> frozenset[str]:
         """Costly signals to measure for this goal at this frame: of p_yes, p_now, p_graph and

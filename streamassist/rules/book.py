@@ -1,7 +1,8 @@
 """All watch rules of a conversation: whose turn it is, and how many alerts are too many."""
 import heapq
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from streamassist.errors import StreamAssistError
@@ -37,10 +38,14 @@ class Bucket:
 
 class RuleBook:
     """`per_frame`: probes a frame; the rules take turns. `change(before, now)`: 0..1 of two views
-    as given to `check`, for rules that fire again only if the view changed."""
+    as given to `check`, for rules that fire again only if the view changed; usual: settings of a
+    rule whose words say nothing else."""
 
-    def __init__(self, per_frame: int = 1, change: Callable[[Any, Any], float] | None = None):
-        self.per_frame = per_frame
+    def __init__(
+        self, per_frame: int = 1, change: Callable[[Any, Any], float] | None = None,
+        usual: Mapping[str, Any] = MappingProxyType({}),
+    ):
+        self.per_frame, self.usual = per_frame, usual
         self.rules: list[Rule] = []
         self._change = change or (lambda before, now: 1.0)
         self._bucket = Bucket()
@@ -59,7 +64,7 @@ class RuleBook:
     def add(self, text: str, t: float) -> Rule:
         """Raises StreamAssistError for a rule that `parse` refuses, that is there already, or one
         too many."""
-        rule = Rule.of(self._next_id, text, t)
+        rule = Rule.of(self._next_id, text, t, **self.usual)
         twin = next((r for r in self.rules if _key(r) == _key(rule)), None)
         if twin and not twin.done:
             raise StreamAssistError(
@@ -155,8 +160,10 @@ class RuleBook:
         ]
 
     def _due(self) -> list[Rule]:
-        """Those that waited longest for their turn."""
-        due = heapq.nsmallest(self._probes, self._asking(), key=lambda rule: rule.turn)
+        """Those that are to be confirmed, then those that waited longest for their turn."""
+        due = heapq.nsmallest(
+            self._probes, self._asking(), key=lambda rule: (not rule.confirming, rule.turn)
+        )
         for rule in due:
             self._turn += 1
             rule.turn = self._turn

@@ -72,9 +72,10 @@ class Rule:
         self._due_at = self.since + (self.every_s or self.in_s or 0.0)
 
     @classmethod
-    def of(cls, rule_id: int, text: str, t: float) -> "Rule":
-        """A rule as its words say; raises StreamAssistError as `parse` does."""
-        return cls(rule_id, tidy(text), t, **parse(text).said())
+    def of(cls, rule_id: int, text: str, t: float, **usual: Any) -> "Rule":
+        """A rule as its words say, and as is `usual` where they do not; raises StreamAssistError as
+        `parse` does."""
+        return cls(rule_id, tidy(text), t, **{**usual, **parse(text).said()})
 
     @property
     def kind(self) -> str:
@@ -96,6 +97,11 @@ class Rule:
     @property
     def watching(self) -> bool:
         return self.state in ("watching", "holding")
+
+    @property
+    def confirming(self) -> bool:
+        """It was true at its last check, and has to be for a while longer."""
+        return self._armed and self._held_s is not None and self._held_s < self.dwell_s - SLACK_S
 
     def sentence(self) -> str:
         """What it watches for and how, as it is now set."""

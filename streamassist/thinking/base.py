@@ -10,7 +10,7 @@ from typing import ClassVar, NamedTuple
 from streamassist.branch import Turn
 from streamassist.cache import KVCache
 from streamassist.config import check_range
-from streamassist.memory.question import content_words, when
+from streamassist.memory.question import content_words, things_in, when
 from streamassist.slots import Block, Branch
 from streamassist.types import VideoLLM
 
@@ -97,7 +97,9 @@ class NoteTaking(Thinking):
     """What the methods share: a note every `every_s` seconds, no two alike, the oldest leave.
 
     A model that reads no earlier turns (`history_turns` is 0) was not taught to take notes: it is
-    asked for its description, and reads notes only with questions about the past. That is ours.
+    asked for its description, and reads notes only with questions about the past that name a thing
+    or a time when another clip was on. With "What was there before?" they mislead nano, which then
+    takes the first of them (`benchmarks.while_speaking`). All this is ours.
     """
 
     every_s: float = 8.0     # between two notes
@@ -153,7 +155,12 @@ class NoteTaking(Thinking):
 
     def helps(self, question: str) -> bool:
         """Whether notes go with this question at all."""
-        return not self.untaught or when(question, self._now).past is True
+        if not self.untaught:
+            return True
+        asked = when(question, self._now)
+        if asked.at is not None:
+            return asked.at <= self._now - self.every_s
+        return asked.past is True and bool(things_in(question) or "first" in _words(question))
 
     def knows_of(self, question: str) -> bool:
         wanted = set(content_words(question))

@@ -115,7 +115,7 @@ def test_goals_score_in_shares_each_for_itself(name):
 
 @pytest.mark.parametrize("spec", [
     "sved:alpha=1.0", "drop_valley:window_s=0", "score_sum:enough=0", "timer:period_s=-1",
-    "cascade:low=2", "flag_head:held_s=-1", "change_gate:settled=7",
+    "cascade:low=2", "interval:held_s=-1", "flag_head:held_s=-1", "change_gate:settled=7",
 ])
 def test_absurd_settings_are_refused_in_a_sentence(spec):
     with pytest.raises(StreamAssistError, match="must be between"):

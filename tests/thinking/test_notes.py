@@ -111,6 +111,21 @@ def test_a_taught_model_reads_notes_with_every_question():
     assert thinking.context("What is there now?") == ["0:08 A man sits.", "0:16 A dog comes."]
 
 
+@pytest.mark.parametrize(("question", "reads"), [
+    ("Did a dog appear earlier?", True),         # a thing
+    ("What did you see first?", True),           # a time when another clip was on
+    ("What happened 10 seconds ago?", True),
+    ("What happened just now?", False),          # the clip that still is
+    ("What did you see before?", False),         # neither
+    ("Is there a dog now?", False),
+    ("Describe a dog.", False),
+])
+def test_a_model_that_was_not_taught_reads_notes_where_they_help_it(question, reads):
+    said = noted(notes(taught=False), "A man sits.", "A dog comes.")
+    said.due(20.0, True)
+    assert bool(said.context(question)) == reads
+
+
 def test_notes_that_exceed_the_budget_stay_behind_the_oldest_first():
     """The made-up model has a token a byte: 15, 17 and 16 of them."""
     said = noted(notes(budget=33), "A man sits", "A dog comes.", "A car stops")

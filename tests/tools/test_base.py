@@ -141,7 +141,7 @@ def test_a_slow_tool_holds_nobody_up_and_is_given_up_in_the_end():
     one = errand(Scripted(lambda q, d: gate.wait() and Found("late"), slow=True), clock=clock)
     begun = time.monotonic()
     assert not any(one.advance(lambda: None) for _ in range(20))
-    assert time.monotonic() - begun < 2
+    assert time.monotonic() - begun < 5
     clock.now = TOOL_S
     assert one.advance(lambda: None)
     assert one.troubles == ["The tool 'test tool' took longer than 15 s; I answer without it."]

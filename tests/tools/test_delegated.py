@@ -1,5 +1,4 @@
 """The delegate in a conversation: asked by the user or an unsure model, while watching goes on."""
-import time
 from dataclasses import replace
 
 import numpy as np
@@ -115,14 +114,12 @@ def test_the_workers_thread_takes_every_frame_meanwhile():
             worker.offer(raw(0.0))
             worker.submit(Query("Ask the expert: what?"))
             until(lambda: server.requests)
-            begun = time.monotonic()
             for i in range(1, 21):
                 worker.offer(raw(i / 20))
-                time.sleep(0.05)
-            until(lambda: worker.session.frames_used == 21)
-            assert time.monotonic() - begun < 10 and worker.frames.dropped == 0
+                until(lambda count=i + 1: worker.session.frames_used == count)
+            assert worker.session.speaker.speaking.first_word_ms is None   # it still waits
             worker.submit(Interrupt())
-            assert server.hung_up.wait(10)
+            assert server.hung_up.wait(60)
         finally:
             worker.stop()
 
@@ -143,7 +140,7 @@ def test_an_interrupt_hangs_up_and_keeps_what_was_said():
         desk.submit(Interrupt())
         (answer,) = desk.of(Answer)
         assert (answer.text, answer.interrupted) == ("One", True) and not desk.session.busy
-        assert server.hung_up.wait(10)
+        assert server.hung_up.wait(60)
         assert answer.used == ["asked 127.0.0.1 (big)"]
 
 
@@ -153,7 +150,7 @@ def test_a_fault_of_the_model_hangs_up_too():
         desk.submit(Query("Ask the expert: what?"))
         until(lambda: server.requests, lambda: desk.talk(1))
         desk.session.recover(RuntimeError("no"), desk.now)
-        assert server.hung_up.wait(10) and desk.of(Answer)[0].interrupted
+        assert server.hung_up.wait(60) and desk.of(Answer)[0].interrupted
 
 
 # ---------------------------------------------------------------- the delegate, when it fails
@@ -176,7 +173,7 @@ def test_when_it_is_too_slow_the_local_model_answers():
         until(lambda: server.requests, lambda: desk.talk(1))
         desk.clock.now += 60
         (answer,) = answers(desk)
-        assert answer.text == LOCAL and server.hung_up.wait(10)
+        assert answer.text == LOCAL and server.hung_up.wait(60)
     assert "did not answer within 60 s; I answer myself." in texts(desk, Notice)[0]
 
 

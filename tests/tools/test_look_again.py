@@ -6,10 +6,13 @@ import torch
 from desk import BLUE, GREEN, RED, WHITE, Desk
 from helping import answers, helped, look, show
 from models.fake import FakeLLM
-from streamassist.config import Config
+from streamassist.config import Config, EngineConfig
+from streamassist.engine import Engine
 from streamassist.errors import StreamAssistError
+from streamassist.memory.base import MemoryPolicy
 from streamassist.tools.look_again import LookAgain, close_up, crop, quarters, region
 from streamassist.types import Answer, Frame, Query
+from tiny_models import KINDS, adapter, frames
 
 TOOL = LookAgain()
 
@@ -136,3 +139,21 @@ def test_the_close_up_is_an_engine_of_its_own():
     aside = close_up(desk.session.engine, [Frame(patches(), 0.0, 0)])
     assert aside.model is desk.model and aside.cache is not desk.session.engine.cache
     assert aside.cache.frames() == [0] and len(aside.cache) == desk.model.tokens_per_frame
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_models_of_the_real_architectures_read_the_whole_and_its_quarters(kind):
+    model = adapter(kind)
+    engine = Engine(model, MemoryPolicy(), EngineConfig(max_answer_tokens=4))
+    for frame in frames(3):
+        engine.observe(frame)
+    cache = engine.cache
+    before = [b[:, :, : cache.size].clone() for b in (cache.raw, cache.value)]
+    aside = close_up(engine, quarters(frames(1)[0]))
+    assert len(aside.cache) > len(close_up(engine, frames(1)).cache) > 0
+    aside.ask("What is it?", 0.0, [("The quarters", "Yes")], recall=False)
+    while not aside.turn.done:
+        aside.step()
+    assert aside.turn.text
+    after = (b[:, :, : cache.size] for b in (cache.raw, cache.value))
+    assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
