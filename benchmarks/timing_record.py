@@ -29,6 +29,7 @@ SMALL = (64, 48)      # pixels of the pictures that motion is measured on
 FRAMES = 4            # in the memory of the stream, so that "now" is what is asked about
 NEWS_S, SLOW_S = 1.0, 2.0   # between two measurements: of ABOUT_FRAMES, of ABOUT_GOALS
 WORDS = 24            # tokens of a remark
+TOLD, MEASURED = 4, 2   # frames
 ABOUT_FRAMES = frozenset({"p_first", "p_no_reply", "p_news"})
 ABOUT_GOALS = frozenset({"p_yes", "relevance", "p_graph"})
 
@@ -113,7 +114,8 @@ def signals_of(facts: dict) -> FrameSignals:
 
 class Scene:
     """One stream's shots as the model sees and tells them, each by itself; what was worked out is
-    kept, since many policies ask for the same."""
+    kept, since many policies ask for the same. Of a clip every `TOLD` th frame is told, and the
+    perplexity of a remark is measured at every `MEASURED` th, which stand for those behind them."""
 
     def __init__(self, model: VideoLLM, looks: Looks, shots: Sequence[Shot]):
         self.model, self.looks, self.shots = model, looks, shots
@@ -131,9 +133,9 @@ class Scene:
 
     def told(self, tick: int) -> list[int]:
         """Token ids of a remark about this frame."""
-        shot = self.shots[tick]
+        shot = self._near(tick, TOLD)
         if shot not in self._told:
-            cache, ids = self._seen(tick), self.model.question_ids(self.model.describe_prompt)
+            cache, ids = self._seen(shot), self.model.question_ids(self.model.describe_prompt)
             said: list[int] = []
             while len(said) < WORDS:
                 chunk = self.model.text_chunk(ids, cache.next_position, Role.BRANCH, 0.0)
@@ -153,9 +155,9 @@ class Scene:
         return self._perplexity(tick, hypothesis) / self._perplexity(hypothesis, hypothesis)
 
     def _perplexity(self, tick: int, hypothesis: int) -> float:
-        key = self.shots[tick], self.shots[hypothesis]
+        key = self._near(tick, MEASURED), self._near(hypothesis, TOLD)
         if key not in self._surprise:
-            said, cache = self.told(hypothesis), self._seen(tick)
+            said, cache = self.told(hypothesis), self._seen(key[0])
             ids = [*self.model.question_ids(self.model.describe_prompt), *said]
             chunk = self.model.text_chunk(ids[:-1], cache.next_position, Role.BRANCH, 0.0)
             rows = self.model.last_rows(chunk, cache, len(said)).log_softmax(-1)
@@ -163,10 +165,14 @@ class Scene:
             self._surprise[key] = float(nll.clamp(max=50).exp())
         return self._surprise[key]
 
-    def _seen(self, tick: int) -> KVCache:
-        """The prompt and this frame alone."""
+    def _near(self, tick: int, every: int) -> Shot:
+        source, number = self.shots[tick]
+        return source, number - number % every
+
+    def _seen(self, shot: Shot) -> KVCache:
+        """The prompt and this shot alone."""
         model, cache = self.model, self.model.new_cache()
         model.forward(model.text_chunk(model.prompt_ids(), 0, Role.PROMPT, 0.0), cache)
-        tokens = self.looks.tokens(*self.shots[tick], Frame(np.empty((0, 0, 3)), 0.0, tick))
+        tokens = self.looks.tokens(*shot, Frame(np.empty((0, 0, 3)), 0.0, 0))
         model.forward(model.frame_chunk(tokens, cache.next_position), cache)
         return cache

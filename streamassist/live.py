@@ -7,6 +7,7 @@ from streamassist.clock import Clock
 from streamassist.errors import StreamAssistError
 from streamassist.frames import RawFrame, jpeg
 from streamassist.sources import SourceRunner, parse_source
+from streamassist.tools import make_tools
 from streamassist.types import Command, Event, Forget, NewStream, Stats
 from streamassist.worker import Worker
 
@@ -14,6 +15,7 @@ log = logging.getLogger(__name__)
 
 PREVIEW_FPS = 10.0
 PREVIEW_SIDE = 640
+CLOSE_SIDE = 720   # shorter side, in pixels
 
 
 class Live:
@@ -39,8 +41,12 @@ class Live:
 
     @property
     def frame_side(self) -> int | None:
-        """See `VideoLLM.frame_side`; None for a model that does not say."""
-        return getattr(self.worker.session.engine.model, "frame_side", None)
+        """See `VideoLLM.frame_side`; None for a model that does not say. Tools that look closer
+        need more than the model does."""
+        side = getattr(self.worker.session.engine.model, "frame_side", None)
+        tools = {tool.name for tool in make_tools(self.worker.config.tools)}
+        closer = tools & {"look_again", "read_text"}
+        return max(side, CLOSE_SIDE) if side and closer else side
 
     def subscribe(self, callback: Callable[[Event], None]) -> Callable[[], None]:
         return self.worker.subscribe(callback)

@@ -93,7 +93,8 @@ TABLE = {
     ),
     "streamassist.branch": May(f"{METHODS} streamassist.memory.base", "torch", THREADS),
     "streamassist.thinking": May(
-        f"{METHODS} streamassist.branch streamassist.memory.question streamassist.thinking",
+        f"{METHODS} streamassist.branch streamassist.memory.base streamassist.memory.question "
+        "streamassist.thinking",
         "torch", THREADS,
     ),
     "streamassist.senses": May(f"{TALK} streamassist.cache", "torch", THREADS),
@@ -127,7 +128,9 @@ TABLE = {
     ),
     "streamassist.worker": May(LIVE),
     "streamassist.replay": May(f"{LIVE} streamassist.ingest streamassist.worker"),
-    "streamassist.live": May(f"{LIVE} streamassist.sources streamassist.worker"),
+    "streamassist.live": May(
+        f"{LIVE} streamassist.sources streamassist.tools streamassist.worker"
+    ),
     "streamassist.doctor": May("*", "*"),
     "streamassist.flags": May("*", "*"),
     "streamassist.__main__": May("*", "*"),

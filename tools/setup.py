@@ -139,7 +139,7 @@ def pip_install(*args: str) -> bool:
 def announce(test: bool) -> None:
     """Before the first download: how much, where to, how to be rid of it."""
     cuda = fetches_cuda_torch()
-    size, disk = ("about 4 GB", "9 GB") if cuda else ("about 0.7 GB", "2 GB")
+    size, disk = ("about 4 GB", "9 GB") if cuda else ("about 0.8 GB", "2.2 GB")
     more = " (and 0.4 GB, 1 GB on disk, for the tests)" if test else ""
     say(
         f"To be downloaded: {size} of Python packages{more}, among them the model and the sample "

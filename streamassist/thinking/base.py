@@ -10,11 +10,13 @@ from typing import ClassVar, NamedTuple
 from streamassist.branch import Turn
 from streamassist.cache import KVCache
 from streamassist.config import check_range
+from streamassist.memory.base import CONTEXT_RESERVE
 from streamassist.memory.question import content_words, things_in, when
 from streamassist.slots import Block, Branch
 from streamassist.types import VideoLLM
 
-REMEMBERED = 5   # newest notes that a new one must not repeat
+REMEMBERED = 5               # newest notes that a new one must not repeat
+ROOM = CONTEXT_RESERVE // 2  # positions; the rest is for the prompt, the question, its answer
 
 
 class Noted(NamedTuple):
@@ -111,7 +113,7 @@ class NoteTaking(Thinking):
 
     def __post_init__(self) -> None:
         for name, least, most in (
-            ("every_s", 0.5, 3600), ("longest", 1, 1000), ("most", 1, 1000), ("budget", 1, 4096)
+            ("every_s", 0.5, 3600), ("longest", 1, ROOM), ("most", 1, 1000), ("budget", 1, ROOM)
         ):
             check_range(f"The thinking setting {name}", getattr(self, name), least, most)
 

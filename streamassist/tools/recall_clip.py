@@ -3,7 +3,7 @@ import re
 
 from streamassist.memory.question import when
 from streamassist.tools.base import Found, Seen, ToolDesk
-from streamassist.tools.search_memory import find
+from streamassist.tools.search_memory import NOTHING, find
 
 AROUND_S = 5.0
 MOST_PICTURES = 60   # of a clip
@@ -28,7 +28,7 @@ class RecallClip:
         at = moment_of(question, desk)
         frames = [] if at is None else around(at, desk)
         if not frames:
-            return Found("looked for a clip", "nothing found")
+            return Found("looked for a clip", NOTHING)
         text = f"{desk.told(at)}, {len(frames)} pictures"
         return Found("recalled a clip", text, frames)
 

@@ -10,6 +10,7 @@ from streamassist.types import Alert, Note, Remark
 
 MOST_TIMES = 6       # told of one search
 WORDS_TOLD = 60      # characters of a remark
+NOTHING = "nothing found among older pictures and remarks"
 HALF = 0.5           # of the question's words must stand in a remark
 EARLIER = "Earlier: "   # so that a policy looks back, whatever tense the question is in
 
@@ -46,7 +47,7 @@ class SearchMemory:
     def run(self, question: str, desk: ToolDesk) -> Found:
         moments = find(question, desk)
         if not moments:
-            return Found("searched memory", "nothing found")
+            return Found("searched memory", NOTHING)
         times = sorted(moments, key=lambda moment: moment.pts)
         text = "; ".join(_told(moment, desk) for moment in times)
         frames = [(m.frame, m.pts) for m in moments if m.frame is not None]

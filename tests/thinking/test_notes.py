@@ -161,8 +161,8 @@ def test_whether_a_note_tells_of_what_is_asked_for():
 @pytest.mark.parametrize(("spec", "mend"), [
     ("streaming_notes:every_s=0", "every_s must be between 0.5 and 3600"),
     ("segment_notes:most=0", "most must be between 1 and 1000"),
-    ("segment_notes:budget=5000", "budget must be between 1 and 4096"),
-    ("streaming_notes:longest=0", "longest must be between 1 and 1000"),
+    ("segment_notes:budget=5000", "budget must be between 1 and 512"),
+    ("streaming_notes:longest=0", "longest must be between 1 and 512"),
     ("none:most=3", "has no setting 'most'"),
     ("deep", "choose one of: none, segment_notes, streaming_notes"),
 ])

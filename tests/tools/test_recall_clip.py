@@ -7,6 +7,7 @@ from desk import GREEN, RED, Desk
 from helping import look
 from streamassist.config import Config
 from streamassist.tools.recall_clip import MOST_PICTURES, RecallClip, around
+from streamassist.tools.search_memory import NOTHING
 from streamassist.types import Forget
 
 TOOL = RecallClip()
@@ -51,7 +52,7 @@ def test_a_time_that_is_named_needs_no_search():
 def test_nothing_is_brought_back_of_what_was_not_seen_or_is_forgotten():
     desk = watched()
     never = TOOL.run("Show me when you saw the grey picture", look(desk.session))
-    assert (never.did, never.text, never.frames) == ("looked for a clip", "nothing found", [])
+    assert (never.did, never.text, never.frames) == ("looked for a clip", NOTHING, [])
     desk.submit(Forget(minutes=1))
     gone = TOOL.run("Play what happened 30 seconds ago", look(desk.session))
     assert not gone.frames

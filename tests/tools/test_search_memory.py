@@ -7,7 +7,7 @@ import pytest
 from desk import BLUE, GREEN, RED, Desk
 from helping import look
 from streamassist.config import Config
-from streamassist.tools.search_memory import SearchMemory, find, recalled, said, stem
+from streamassist.tools.search_memory import NOTHING, SearchMemory, find, recalled, said, stem
 from streamassist.types import Alert, Note, Remark
 
 TOOL = SearchMemory()
@@ -50,7 +50,7 @@ def test_it_says_when_a_thing_was_seen_and_shows_the_picture():
 
 def test_a_thing_that_was_never_there_is_not_found():
     found = TOOL.run("When did you see the grey picture?", look(watched().session))
-    assert (found.text, found.frames) == ("nothing found", [])
+    assert (found.text, found.frames) == (NOTHING, [])
 
 
 def test_the_question_is_taken_for_one_about_the_past():
