@@ -10,6 +10,9 @@ demonstrations do):
 and where nothing changes, how likely the finished answer is to the model itself when it reads it
 in plain order behind the frames (mean log-probability a token).
 Then questions about the past with and without notes (benchmarks/noting.py).
+
+It holds when by (b) the default is not worse than any other by more than chance, and better than
+holding frames back; the figure names the others that are not.
 """
 import argparse
 import random

@@ -7,10 +7,11 @@ import torch
 from branches import KINDS, MODES, QUESTION, Setting, frames, same, speak, video, watched
 from memory.methods import TINY
 from models.fake import FakeLLM
+from streamassist.cache import KVCache
 from streamassist.config import EngineConfig
 from streamassist.engine import Engine
 from streamassist.errors import StreamAssistError
-from streamassist.memory import METHODS
+from streamassist.memory import METHODS, MemoryPolicy
 from streamassist.rope import rotate
 from streamassist.types import Frame
 from tests.streaming import apart, ends
@@ -115,6 +116,30 @@ def test_no_memory_policy_sees_an_answer(memory, mode):
     assert (asked.cache.size, asked.cache.next_position) == (size, silent.cache.next_position)
     for ours, theirs in zip(video(asked.cache, size), video(silent.cache, size), strict=True):
         torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=0)
+
+
+class Blinking(MemoryPolicy):
+    """Drops every second frame as soon as it was read, and leaves its positions unused."""
+
+    def after_prefill(self, cache: KVCache) -> None:
+        used = cache.used()
+        cache.keep((used.frame % 2 == 0)[cache.num_pinned :])
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_the_video_goes_on_at_its_undropped_end(mode):
+    """Prompt of 7, four frames of 4 positions: the video ends at 23, though its last slot is gone,
+    while an answer is given and after it, and is a fifth frame's start."""
+    asked = Engine(FakeLLM(), Blinking(), EngineConfig(branch=mode))
+    watched(asked, frames("nano", 2))
+    asked.ask("What?", 1.0)
+    watched(asked, frames("nano", 4)[2:])
+    with asked.branch():
+        assert asked.cache.next_position == 23
+    asked.close()
+    assert asked.cache.next_position == 23
+    watched(asked, frames("nano", 5)[4:])
+    assert asked.cache.used().position[0, -4:].tolist() == [23, 24, 25, 26]
 
 
 # ---------------------------------------------------------------- what is said
