@@ -1,5 +1,5 @@
 """Every way of checking watch rules at the best of its grid, chosen on dev, told of the test."""
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -9,8 +9,10 @@ import numpy as np
 from benchmarks.common import Sheet
 from benchmarks.timing_grid import STEPS, Recorded, joined
 from benchmarks.timing_play import watch
-from benchmarks.timing_scores import Hits
+from benchmarks.timing_scores import Hits, ovo_forward, ovo_repeats, ovo_yes_no
+from benchmarks.timing_streams import Staged
 from streamassist.response import GOALS, GoalPolicy
+from streamassist.types import FrameSignals
 
 GRIDS: dict[str, dict[str, tuple[float, ...]]] = {"cue_jump": {"jump": (0.02, 0.04, 0.08)}}
 DWELL = (0.0, 0.5, 1.0)   # seconds the condition must hold
@@ -31,9 +33,10 @@ def goals_table(dev: Recorded, test: Recorded, sheet: Sheet) -> list[GoalRow]:
         best = max(goal_grid(name, dev), key=lambda found: found[0])
         _, settings, threshold, dwell = best
         found = goal_hits(lambda n=name, s=settings: GOALS[n](**s), threshold, dwell, test)
+        ovo = forward(lambda n=name, s=settings: GOALS[n](**s), threshold, test)
         told = {**settings, "threshold": round(threshold, 3), "held": dwell}
         setting = ", ".join(f"{k} {v:g}" for k, v in told.items())
-        rows.append(GoalRow(name, setting, goal_numbers(found, test)))
+        rows.append(GoalRow(name, setting, {**goal_numbers(found, test), "ovo": ovo}))
         sheet.row(f"{name:16} recall {found.recall:.2f}, precision {found.precision:.2f} "
                   f"({setting})")
     return rows
@@ -49,13 +52,11 @@ def goal_grid(name: str, dev: Recorded) -> Iterator[tuple[float, dict[str, float
 
 
 def goal_thresholds(name: str, settings: dict[str, float], dev: Recorded) -> list[float]:
-    scores = []
-    for stream, signals in zip(dev.streams, dev.signals, strict=True):
-        policy: GoalPolicy = GOALS[name](**settings)
-        for now in signals:
-            for w in stream.in_force(now.t):
-                if all(w.id in getattr(now, n) for n in policy.wants(w.id, now)):
-                    scores.append(policy.score(w.id, now))
+    scores = [
+        score for stream, signals in zip(dev.streams, dev.signals, strict=True)
+        for seen in scores_of(GOALS[name](**settings), stream, signals).values()
+        for _, score in seen
+    ]
     marks = np.quantile(scores, 1 - np.geomspace(0.002, 0.3, STEPS))
     return sorted({round(float(m), 6) for m in (*marks, GOALS[name].hi) if m > 0})
 
@@ -85,3 +86,42 @@ def goal_numbers(found: Hits, part: Recorded) -> dict[str, Any]:
         "delay_s": float(np.median(found.delays)) if found.delays else None,
         "late_s": float(np.quantile(found.delays, 0.9)) if found.delays else None,
     }
+
+
+def forward(make: Make, threshold: float, part: Recorded) -> float:
+    """OVO-Bench's forward tasks on our streams, scored as officially: asked again and again whether
+    it has come true (SSR, CRR: the reply is Yes or No by the score), and at the end how often
+    (REC)."""
+    right: dict[str, list[bool]] = {"asked": [], "REC": []}
+    for stream, signals in zip(part.streams, part.signals, strict=True):
+        scores = scores_of(make(), stream, signals)
+        for w in stream.watches:
+            for t, label in ((w.start - 3, False), (w.start + 2, True), (w.start + 4, True)):
+                seen = [score for at, score in scores[w.id] if at <= t]
+                if seen:
+                    reply = "Yes" if seen[-1] >= threshold else "No"
+                    right["asked"].append(ovo_yes_no(reply, label))
+            right["REC"].append(ovo_repeats(str(rises(scores[w.id], threshold)), 1))
+    return ovo_forward(right)
+
+
+def scores_of(
+    policy: GoalPolicy, stream: Staged, signals: Sequence[FrameSignals]
+) -> dict[int, list[tuple[float, float]]]:
+    """(t, score) of every rule while it is in force."""
+    scores: dict[int, list[tuple[float, float]]] = {w.id: [] for w in stream.watches}
+    for now in signals:
+        for w in stream.in_force(now.t):
+            if all(w.id in getattr(now, name) for name in policy.wants(w.id, now)):
+                scores[w.id].append((now.t, policy.score(w.id, now)))
+    return scores
+
+
+def rises(scores: Sequence[tuple[float, float]], threshold: float) -> int:
+    """How often a score comes up to the threshold after having been at half of it or less."""
+    count, armed = 0, True
+    for _, score in scores:
+        if armed and score >= threshold:
+            count, armed = count + 1, False
+        armed = armed or score <= threshold / 2
+    return count

@@ -93,13 +93,14 @@ def remark_lines(rows: Sequence[Row]) -> list[str]:
 
 def goal_lines(rows: Sequence[GoalRow]) -> list[str]:
     head = ("checked by", "F1", "recall", "precision", "delay s", "90 % s",
-            "false alerts an hour of a rule", "setting")
+            "OVO forward", "false alerts an hour of a rule", "setting")
     lines = [head, ("---",) * len(head)]
     for row in sorted(rows, key=lambda row: -row.numbers["f1"]):
         n = row.numbers
         lines.append((
             row.name, f"{n['f1']:.2f}", f"{n['recall']:.2f}", f"{n['precision']:.2f}",
-            number(n["delay_s"]), number(n["late_s"]), f"{n['false_per_rule_hour']:.1f}",
+            number(n["delay_s"]), number(n["late_s"]), f"{n['ovo']:.2f}",
+            f"{n['false_per_rule_hour']:.1f}",
             row.setting,
         ))
     return table(lines)
