@@ -122,6 +122,7 @@ def compare(
                     marks[memory, thinking][kind].append(right)
     return [
         {"memory": memory, "thinking": thinking, "questions": len(KINDS) * count,
+         "right": float(np.mean([told[kind] for kind in KINDS])),
          **{kind: float(np.mean(told[kind])) for kind in KINDS}}
         for (memory, thinking), told in marks.items()
     ]
@@ -130,4 +131,12 @@ def compare(
 def line_of(row: dict[str, Any]) -> str:
     shares = ", ".join(f"{kind} {row[kind]:.0%}" for kind in KINDS)
     what = f"past, {row['memory']}, {row['thinking']}"
-    return f"{what}: right {shares} ({row['questions']} questions)"
+    return f"{what}: {row['right']:.0%} right of {row['questions']}; {shares}"
+
+
+def figure_of(rows: Sequence[dict[str, Any]]) -> str:
+    """Of each memory what was answered rightly, by ways of taking notes."""
+    told = defaultdict(list)
+    for row in rows:
+        told[row["memory"]].append(f"{row['thinking']} {row['right']:.0%}")
+    return "past questions right, " + "; ".join(f"{m}: {', '.join(t)}" for m, t in told.items())

@@ -17,6 +17,8 @@ from streamassist.types import FrameSignals
 GRIDS: dict[str, dict[str, tuple[float, ...]]] = {"cue_jump": {"jump": (0.02, 0.04, 0.08)}}
 DWELL = (0.0, 0.5, 1.0)   # seconds the condition must hold
 
+OURS = "yes_no"
+
 Make = Callable[[], GoalPolicy]
 
 
@@ -27,19 +29,31 @@ class GoalRow:
     numbers: dict[str, Any]
 
 
-def goals_table(dev: Recorded, test: Recorded, sheet: Sheet) -> list[GoalRow]:
-    rows = []
+def goals_table(dev: Recorded, test: Recorded, compared: int, sheet: Sheet) -> list[GoalRow]:
+    """All on the first streams of the test part, of which all signals are there; ours on all."""
+    rows, first = [], test.first(compared)
     for name in GOALS:
-        best = max(goal_grid(name, dev), key=lambda found: found[0])
-        _, settings, threshold, dwell = best
-        found = goal_hits(lambda n=name, s=settings: GOALS[n](**s), threshold, dwell, test)
-        ovo = forward(lambda n=name, s=settings: GOALS[n](**s), threshold, test)
-        told = {**settings, "threshold": round(threshold, 3), "held": dwell}
-        setting = ", ".join(f"{k} {v:g}" for k, v in told.items())
-        rows.append(GoalRow(name, setting, {**goal_numbers(found, test), "ovo": ovo}))
-        sheet.row(f"{name:16} recall {found.recall:.2f}, precision {found.precision:.2f} "
-                  f"({setting})")
+        best = max(goal_grid(name, dev.first(compared)), key=lambda found: found[0])
+        for part in (first, test) if name == OURS else (first,):
+            rows.append(goal_row(name, best, part))
+            sheet.row(f"{rows[-1].name:16} recall {rows[-1].numbers['recall']:.2f}, precision "
+                      f"{rows[-1].numbers['precision']:.2f} ({rows[-1].setting})")
     return rows
+
+
+def goal_row(
+    name: str, best: tuple[float, dict[str, float], float, float], part: Recorded
+) -> GoalRow:
+    _, settings, threshold, dwell = best
+
+    def make() -> GoalPolicy:
+        return GOALS[name](**settings)
+
+    found = goal_hits(make, threshold, dwell, part)
+    told = {**settings, "threshold": round(threshold, 3), "held": dwell}
+    setting = ", ".join(f"{k} {v:g}" for k, v in told.items())
+    numbers = {**goal_numbers(found, part), "ovo": forward(make, threshold, part)}
+    return GoalRow(name, setting, numbers)
 
 
 def goal_grid(name: str, dev: Recorded) -> Iterator[tuple[float, dict[str, float], float, float]]:

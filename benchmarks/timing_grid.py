@@ -28,6 +28,7 @@ from streamassist.types import FrameSignals
 
 STEPS = 10            # thresholds of a grid: shares of the frames that would pass
 MOST_RATE = 1.1       # times the rate of the events
+SHARES = tuple(round(0.1 * k, 1) for k in range(1, 10))   # for chance
 BLOCK_S = 60.0        # of the bootstrap
 DRAWS = 2000
 GRIDS: dict[str, dict[str, tuple[float, ...]]] = {   # settings beside the threshold
@@ -48,6 +49,11 @@ class Recorded:
     signals: list[list[FrameSignals]]
     scenes: list[Scene]
     reader: Reader
+
+    def first(self, count: int) -> "Recorded":
+        """Only so many streams."""
+        return replace(self, streams=self.streams[:count], signals=self.signals[:count],
+                       scenes=self.scenes[:count])
 
     @property
     def minutes(self) -> float:
@@ -86,16 +92,18 @@ def remarks_table(dev: Recorded, test: Recorded, sheet: Sheet) -> list[Row]:
         rows.append(best_row(name, dev, test))
         sheet.row(line_of(rows[-1]))
     default = next(row for row in rows if row.name == "cascade")
-    share = default.numbers["said"] / sum(map(len, test.signals))
-    rows.append(row_of("random, as often", "", lambda: Chance(at_rate(share)), 0.5, test))
+    share = as_often(default.numbers["per_minute"], test)
+    rows.append(row_of("random, as often", f"share {share:g}", lambda: Chance(share), 0.5, test))
     for row in rows:
         row.numbers["less"] = paired(default.blocks, row.blocks)
     return rows
 
 
-def at_rate(share: float) -> float:
-    """How often to try, so that two of three tries, as the gate wants, come as often."""
-    return min(1.0, (share / 2) ** 0.5)
+def as_often(rate: float, part: Recorded) -> float:
+    """The chance at a frame with which as many remarks a minute come through the gate."""
+    said = {share: play_all(lambda s=share: Chance(s), 0.5, part) for share in SHARES}
+    rates = {share: sum(map(len, told)) / part.minutes for share, told in said.items()}
+    return min(SHARES, key=lambda share: abs(rates[share] - rate))
 
 
 def best_row(name: str, dev: Recorded, test: Recorded) -> Row:

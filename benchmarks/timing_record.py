@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -31,7 +32,7 @@ NEWS_S, SLOW_S = 1.0, 2.0   # between two measurements: of ABOUT_FRAMES, of ABOU
 WORDS = 24            # tokens of a remark
 TOLD, MEASURED = 4, 2   # frames
 ABOUT_FRAMES = frozenset({"p_first", "p_no_reply", "p_news"})
-ABOUT_GOALS = frozenset({"p_yes", "relevance", "p_graph"})
+ABOUT_GOALS = frozenset({"relevance", "p_graph"})
 
 
 class Reader:
@@ -71,20 +72,47 @@ def shrunk(image: np.ndarray) -> np.ndarray:
     return np.asarray(Image.fromarray(image).resize(SMALL, Image.Resampling.BOX))
 
 
+class Memo(Senses):
+    """What is asked of the newest frame alone is asked once of a shot: pictures stand still, and
+    clips come again."""
+
+    kept: ClassVar[dict[tuple, Any]] = {}   # of all streams of one run
+
+    def __init__(self, shots: Sequence[Shot]):
+        super().__init__()
+        self.shots = shots
+
+    def _each(
+        self, kind: str, ask: Callable, engine: Engine, t: float, conditions: list[str]
+    ) -> list[float]:
+        shot = self.shots[engine.newest.frame]
+        missing = [c for c in conditions if (kind, shot, c) not in self.kept]
+        if missing:
+            answers = ask(engine, t, missing)
+            self.kept.update({(kind, shot, c): a for c, a in zip(missing, answers, strict=True)})
+        return [self.kept[kind, shot, c] for c in conditions]
+
+    def _now(self, engine: Engine, t: float, conditions: list[str]) -> list[float]:
+        return self._each("now", super()._now, engine, t, conditions)
+
+    def _relevance(self, engine: Engine, t: float, conditions: list[str]) -> list[float]:
+        return self._each("relevance", super()._relevance, engine, t, conditions)
+
+
 def record(
     model: VideoLLM, looks: Looks, stream: Staged, small: Callable[[Shot], np.ndarray],
     names: frozenset[str] = ABOUT_FRAMES | ABOUT_GOALS,
 ) -> Iterator[FrameSignals]:
     """Signals of every frame; `small` is the picture of a shot, of any size."""
     engine = Engine(Watching(model, looks, stream.shots), LastN(FRAMES), EngineConfig())
-    senses, meter, news = Senses(), Meter(), {}
+    senses, meter, news = Memo(stream.shots), Meter(), {}
     for tick, shot in enumerate(stream.shots):
         t = tick / stream.fps
         frame = Frame(small(shot), t, tick)
         signals = meter.read(frame, engine.observe(frame), engine, Moment())
         if tick % round(stream.fps * NEWS_S) == 0:
             senses.measure(engine, signals, names & ABOUT_FRAMES)
-            news = {name: getattr(signals, name) for name in ABOUT_FRAMES}
+            news = {name: getattr(signals, name) for name in names & ABOUT_FRAMES}
         signals = replace(signals, **news)
         watches = stream.in_force(t)
         slow = names & ABOUT_GOALS if tick % round(stream.fps * SLOW_S) == 0 else frozenset()

@@ -17,6 +17,9 @@ FOOTAGE_S = (6.0, 10.0)    # between two
 BEFORE_S, AFTER_S = 30.0, 15.0   # a rule is in force, around its picture
 RULES_EACH = 2             # most of one picture
 PICTURES = 24              # of a stream
+TWICE = 2                  # how often a picture is shown in all streams for rules
+APART = 3                  # pictures between two of a kind there
+BEFORE_RULE_S, AFTER_RULE_S = 20.0, 10.0
 Shot = tuple[str, int]
 
 
@@ -82,6 +85,43 @@ def build(
     return streams
 
 
+def build_rules(
+    material: Material, count: int, fps: float, things: frozenset[int], pictures: int = PICTURES,
+    seed: int = 0,
+) -> list[Staged]:
+    """Streams for watch rules: every picture that mainly shows one of the things, none more than
+    `TWICE`, none soon after another of its kind, so that each has a rule of its own."""
+    rng = random.Random(f"rules {seed}")
+    photos = [replace(photo, main=(photo.main & things) - material.common)
+              for photo in material.photos]
+    left = [photo for photo in photos if photo.main] * TWICE
+    rng.shuffle(left)
+    streams, number = [], 0
+    for _ in range(count):
+        chosen = spread_out(left, pictures)
+        stream = stage(material, chosen, fps, rng)
+        number = give_rules(
+            stream, chosen, material, number, BEFORE_RULE_S, AFTER_RULE_S
+        )
+        streams.append(stream)
+    return streams
+
+
+def spread_out(left: list[Photo], most: int) -> list[tuple[int, Photo]]:
+    """Take pictures off the list, none of which shows what the few before it are waited for as, or
+    the other way round."""
+    chosen: list[tuple[int, Photo]] = []
+    while len(chosen) < most:
+        recent = [photo for _, photo in chosen[-APART:]]
+        fits = (i for i, photo in enumerate(left) if not any(
+            photo.main & other.shows or other.main & photo.shows for other in recent))
+        if (index := next(fits, None)) is None:
+            break
+        photo = left.pop(index)
+        chosen.append((min(photo.main), photo))
+    return chosen
+
+
 def stage(
     material: Material, chosen: Sequence[tuple[int, Photo]], fps: float, rng: random.Random
 ) -> Staged:
@@ -105,11 +145,12 @@ def stage(
 
 
 def give_rules(
-    stream: Staged, chosen: Sequence[tuple[int, Photo]], material: Material, number: int
+    stream: Staged, chosen: Sequence[tuple[int, Photo]], material: Material, number: int,
+    before_s: float = BEFORE_S, after_s: float = AFTER_S,
 ) -> int:
     """Rules for what is the matter of each picture and of no other near it; the next free id."""
     for (start, end, _), (_, photo) in zip(stream.pictures, chosen, strict=True):
-        since, until = max(0.0, start - BEFORE_S), end + AFTER_S
+        since, until = max(0.0, start - before_s), end + after_s
         near = [other for (a, b, _), (_, other) in zip(stream.pictures, chosen, strict=True)
                 if other is not photo and a < until and b > since]
         things = sorted(photo.main - material.common)

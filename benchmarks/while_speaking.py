@@ -178,7 +178,8 @@ def mean_logp(model: VideoLLM, cache: Any, before: Sequence[int], ids: Sequence[
     finally:
         cache.truncate(size)
         cache.next_position = position
-    return float(rows.gather(1, torch.tensor(ids)[:, None]).mean())
+    said = torch.tensor(ids, device=rows.device)
+    return float(rows.gather(1, said[:, None]).mean())
 
 
 def fluency(
@@ -260,7 +261,7 @@ def measure(args: argparse.Namespace, sheet: Sheet) -> Outcome:
         raise StreamAssistError(f"The evaluation pictures are not there: {DATA} is missing.")
     model = start(args, sheet).model
     pictures = [p for p in load_pictures() if p.split == "test" and p.kind == "human"]
-    count, undisturbed, streams = (8, 2, 1) if args.quick else (args.pairs, 10, args.streams)
+    count, undisturbed, streams = (6, 2, 1) if args.quick else (args.pairs, 10, args.streams)
     modes = QUICK_MODES if args.quick else tuple(MODES)
     pairs = draw_pairs(pictures, count)
     looks = looks_of(model, pictures, {file for pair in pairs for file in (pair.old, pair.new)})
@@ -270,6 +271,7 @@ def measure(args: argparse.Namespace, sheet: Sheet) -> Outcome:
     numbers["notes"] = noting.compare(model, pictures, streams, looks_of)
     for row in numbers["notes"]:
         sheet.row(noting.line_of(row))
+    figure += f"; {noting.figure_of(numbers['notes'])}"
     return Outcome(figure, numbers, ok, {"pairs": count, "streams": streams})
 
 

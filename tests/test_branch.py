@@ -24,6 +24,9 @@ LENGTHS = {"smolvlm": (101, 26, 26, 27), "qwen2_5_vl": (62, 5, 5, 5), "qwen3_vl"
            "nano": (5, 16, 16, 16)}
 
 
+PICTURES = frames("nano", 2)
+
+
 @pytest.fixture(scope="module", params=KINDS)
 def setting(request: pytest.FixtureRequest) -> Setting:
     return Setting.of(request.param)
@@ -211,14 +214,14 @@ def test_the_video_leaves_room_for_the_gap():
 
 
 def test_a_question_too_long_for_the_gap_is_refused_and_leaves_no_trace():
+    """Video up to 15, a gap of 2000, an answer of at most 64: a question of 2017 tokens fits."""
     config = EngineConfig(branch="gap", gap=2000)
-    engine = Engine(FakeLLM(max_context=4096), METHODS["full"](), config)
-    watched(engine, frames("nano", 2))
-    size, position = engine.cache.size, engine.cache.next_position
-    with pytest.raises(StreamAssistError, match="reads 4096; choose a smaller gap"):
-        engine.ask("x" * 2100, 1.0)
-    assert (engine.cache.size, engine.cache.next_position) == (size, position)
+    engine = watched(Engine(FakeLLM(max_context=4096), METHODS["full"](), config), PICTURES[:2])
+    with pytest.raises(StreamAssistError, match="4097, and.* reads 4096; choose a smaller gap"):
+        engine.ask("x" * 2016, 1.0)
+    assert (engine.cache.size, engine.cache.next_position) == (15, 15)
     assert engine.turn is None
+    assert engine.ask("x" * 2015, 1.0).cache.next_position == 4096 - 64
 
 
 # ---------------------------------------------------------------- probes
