@@ -63,14 +63,19 @@ def noted_twice(setting: Setting, mode: str = "group") -> Engine:
     return engine
 
 
-def test_notes_are_at_their_own_positions_from_0_and_the_question_behind_them(setting):
-    engine = noted_twice(setting)
+@pytest.mark.parametrize("mode", MODES)
+def test_notes_have_positions_of_their_own_and_the_question_stands_behind_them(setting, mode):
+    """Counted from where a branch begins: from 0 in a group of their own."""
+    engine = noted_twice(setting, mode)
+    end = engine.cache.next_position
+    begun = {"follow": end, "overlap": end, "gap": end + 256, "group": 0}[mode]
     tails = [len(setting.llm.encode_text(f" (0:0{s})\n")) for s in (0, 1)]
     count = 4 + tails[0] + 4 + tails[1]
     turn = engine.ask(PAST, 2.0)
     asked = len(setting.llm.question_ids(PAST))
     position = engine.cache.used().position[:, turn.first_slot :]
-    assert position.tolist() == setting.llm.num_axes * [[*range(count + asked)]]
+    expected = [*range(begun, begun + count + asked)]
+    assert position.tolist() == setting.llm.num_axes * [expected]
     assert turn.opening == count + asked
 
 
