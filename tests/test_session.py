@@ -118,7 +118,7 @@ def test_a_rule_alerts_once_while_it_holds():
     desk.watch(*[RED] * 6, *[GREEN] * 30)
     (alert,) = desk.of(Alert)
     assert alert.rule == "Tell me when there is a green picture"
-    assert alert.t == 3.5 and alert.evidence == [{"t": 3.5, "frame": 7}] and alert.score > 0.9
+    assert alert.t == 4.0 and alert.evidence == [{"t": 4.0, "frame": 8}] and alert.score > 0.9
     desk.submit(RemoveRule(alert.rule_id))
     assert desk.of(Rules)[-1].rules == []
 
@@ -127,7 +127,7 @@ def test_a_typed_rule_becomes_a_rule():
     desk = Desk(config=Config(response="on_query"))
     desk.watch(RED)
     desk.submit(Query("Tell me when you see a blue picture"))
-    desk.watch(RED, RED, BLUE, BLUE)
+    desk.watch(RED, RED, BLUE, BLUE, BLUE)
     assert len(desk.of(Alert)) == 1 and not desk.of(Answer)
 
 
@@ -136,7 +136,7 @@ def test_rules_are_checked_while_an_answer_is_given():
     desk.submit(AddRule("a green picture"))
     desk.watch(RED)
     desk.submit(Query("long"))
-    desk.watch(RED, GREEN, GREEN)
+    desk.watch(RED, GREEN, GREEN, GREEN)
     assert len(desk.of(Alert)) == 1 and not desk.of(Answer)
     desk.talk(400)
     assert desk.of(Answer)[0].text.startswith("word word")
@@ -174,7 +174,7 @@ def test_a_fault_keeps_text_rules_transcript_and_recent_frames():
     assert "restarted" in desk.of(Failed)[0].text and not desk.of(Failed)[0].fatal
     assert desk.session.engine.cache.frames() == [0, 1]     # prefilled again
     desk.submit(Query("And now?"))
-    desk.watch(GREEN, GREEN)   # a rule is confirmed by a second frame
+    desk.watch(GREEN, GREEN, GREEN)   # a rule is confirmed by two more frames
     desk.talk()
     assert desk.of(Answer)[-1].text.endswith("green picture.") and len(desk.of(Alert)) == 1
 
@@ -254,7 +254,7 @@ def test_a_new_stream_keeps_the_transcript_and_rules_but_not_the_pictures():
     assert [a.text for a in desk.of(Answer)] and desk.session.history()
     assert len(desk.session.engine.cache) == 0 and len(desk.session.rules.rules) == 1
     desk.count = 0
-    desk.watch(GREEN, GREEN)
+    desk.watch(GREEN, GREEN, GREEN)
     assert len(desk.of(Alert)) == 1
 
 
@@ -295,6 +295,6 @@ def test_a_rule_at_which_the_model_always_fails_is_set_aside(monkeypatch):
     with pytest.raises(RuntimeError) as failed:
         desk.watch(RED, RED, RED)
     assert desk.session.recover(failed.value, desk.now)
-    desk.watch(RED, RED, RED, GREEN, GREEN)
+    desk.watch(RED, RED, RED, GREEN, GREEN, GREEN)
     assert [r["text"] for r in desk.of(Rules)[-1].rules] == ["a green picture"]
     assert len(desk.of(Alert)) == 1 and "cannot be checked" in desk.of(Notice)[-1].text

@@ -27,8 +27,8 @@ class GoalYesNo(GoalPolicy):
     false: by all that is in memory, for what takes more than one frame to see."""
 
     alone: bool = True
-    hi: ClassVar[float] = 0.85      # chosen with nano on the dev part (docs/timing.md)
-    held_s: ClassVar[float] = 0.5   # at 2 fps, confirmed by a second frame
+    hi: ClassVar[float] = 0.8       # both chosen with nano on the dev part (docs/timing.md)
+    held_s: ClassVar[float] = 1.0   # at 2 fps, confirmed by two more frames
 
     def wants(self, goal: int, signals: FrameSignals) -> frozenset[str]:
         return frozenset({self._signal})

@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks import timing_table
 from benchmarks.needles import Material, Photo
-from benchmarks.timing_goals import GoalRow, forward, goal_hits, rises
+from benchmarks.timing_goals import SHIPPED, GoalRow, forward, goal_hits, rises, wilson
 from benchmarks.timing_grid import SHARES, Recorded, Row, as_often, blocks_of, numbers_of, paired
 from benchmarks.timing_play import Always, Said, play, watch
 from benchmarks.timing_record import kept, signals_of
@@ -142,6 +142,11 @@ def test_numbers_and_blocks():
     assert blocks_of(part, said).tolist() == [[3.0, 2.0, 3.0]]
 
 
+def test_an_interval_of_a_share():
+    assert wilson(8, 10) == pytest.approx((0.490, 0.943), abs=1e-3)
+    assert wilson(0, 0) == (0.0, 1.0)
+
+
 def test_a_paired_difference_is_of_the_same_minutes():
     ours = np.array([[10, 9, 10], [10, 8, 10]] * 20, float)
     low, high = paired(ours, ours - [0, 3, 0])
@@ -178,8 +183,9 @@ def test_what_must_hold(tmp_path, sved, still, ok):
     rows = [row("cascade", 0.9, (0.0, 0.0)), row("sved", 0.95, (-0.4, sved + 0.2)),
             *(row(name, 0.2, (0.5, 0.8)) for name in timing_table.CONTROLS)]
     numbers = {"f1": 0.9, "recall": 0.92, "precision": 0.9, "delay_s": 0.5, "late_s": 1.0,
-               "events": 100, "ovo": 0.8, "false_per_rule_hour": 1.0}
-    goals = [GoalRow("yes_no", "threshold 0.8", numbers)]
+               "events": 100, "ovo": 0.8, "false_per_rule_hour": 1.0,
+               "recall_from_to": (0.85, 0.96), "precision_from_to": (0.8, 0.95)}
+    goals = [GoalRow(SHIPPED, "threshold 0.8", numbers)]
     quiet = {"remarks_per_10_min": still, "seconds": 600.0, "rules": 3, "remarks": int(still),
              "alerts_per_hour": 0.0}
     costs = [{"rules": 50, "ratio": 1.5, "frame_ms": 80.0, "every_s": 6.0, "delay_s": 3.0,
