@@ -39,6 +39,7 @@ def carry_out(session: Session, command: Command, t: float) -> None:
             ask(session, text, t if pts is None else pts)
         case Interrupt():
             session.speaker.stop(session.engine, session.dropped)
+            session.engine.stop_note()
         case AddRule():
             session.desk.add(command, t)
         case EditRule():

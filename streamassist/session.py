@@ -113,6 +113,7 @@ class Session:
         self.desk.tell(frame.pts)
         if verdict.ended:
             self._tell_why(verdict.ended)
+        self.engine.note_due(frame.pts)   # the clip to take a note about has begun
         if verdict.decision.action == "speak" and self.commentary:
             speaker.remark_due = verdict.decision
 

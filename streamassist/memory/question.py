@@ -10,7 +10,7 @@ _NUMBER = {
 }
 _AGO = re.compile(
     r"\b(half a|\d+(?:\.\d+)?|" + "|".join(w for w in _NUMBER if " " not in w) + r")\s+"
-    r"(?:(?:and a half|more|or so)\s+)?(s|m|h)(?:ec|in|our|r)?[a-z]*\s+"
+    r"(?:(?:and a half|more|or so)\s+)?(s(?:ec(?:ond)?s?)?|m(?:in(?:ute)?s?)?|h(?:(?:ou)?rs?)?)\s+"
     r"(?:ago|earlier|before|back)\b"
 )
 _CLOCK = re.compile(r"\b(?:at|around|about|after)\s+(?:(\d{1,2}):)?(\d{1,2}):(\d{2})\b")
@@ -53,7 +53,7 @@ def when(question: str, now: float) -> When:
     text = question.lower()
     if match := _AGO.search(text):
         word, unit = match.groups()
-        age = float(_NUMBER.get(word) or word) * _UNIT[unit]
+        age = float(_NUMBER.get(word) or word) * _UNIT[unit[0]]
         return When(True, max(0.0, now - age), max(5.0, 0.25 * age))
     if match := _CLOCK.search(text):
         hours, minutes, seconds = (int(part or 0) for part in match.groups())

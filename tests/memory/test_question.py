@@ -51,3 +51,9 @@ def test_a_thing_always_has_words_that_count(question):
 
 def test_words_that_count():
     assert content_words("Did you see my red cup 5 minutes ago?") == ["red", "cup"]
+
+
+def test_a_moment_is_no_minute():
+    assert when("What was there a moment ago?", 500.0) == when("What was there just now?", 500.0)
+    assert when("What was there a minute ago?", 500.0).at == 440.0
+    assert when("What was there five months ago?", 500.0).at is None
