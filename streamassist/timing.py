@@ -80,7 +80,7 @@ class Timing:
         sink: Sink | None = None,
     ):
         self.response, self.goals, self.sink = response, goals, sink
-        self.gate = Gate(config, response.hi)
+        self.gate = Gate(config, response.hi, response.looks_first)
         usual = {"threshold": goals.hi, "release": goals.hi / 2, "dwell_s": goals.held_s}
         self.rules = RuleBook(change=lambda before, now: distance(now, before), usual=usual)
         self.senses, self.why = Senses(), WhyLog()

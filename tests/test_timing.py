@@ -12,7 +12,6 @@ from streamassist.config import Config
 from streamassist.errors import StreamAssistError
 from streamassist.motion import MotionMeter
 from streamassist.response import GOALS, METHODS
-from streamassist.response.gate import Gate
 from streamassist.response.trace import redecide
 from streamassist.timing import repeated
 from streamassist.types import AddRule, Alert, Configure, Notice, Rate, Remark, UserSpeaking, Why
@@ -59,7 +58,7 @@ def test_what_comes_later_changes_no_alert(watch_by):
 def test_a_trace_is_decided_again_as_it_was(response):
     desk, lines = watched(response, SHOW)
     timing = make_timing(desk.config)
-    again = redecide(lines, timing.response, Gate(desk.config.gate, timing.response.hi))
+    again = redecide(lines, timing.response, timing.gate)
     told = [line["decision"] for line in lines if "decision" in line]
     assert [d.action for d in again] == [d["action"] for d in told] and len(told) == len(SHOW)
 
@@ -73,7 +72,7 @@ def test_a_threshold_that_was_moved_is_in_the_trace():
     desk.submit(Configure(threshold=0.9))
     desk.watch(*SHOW[20:])
     timing = make_timing(config)
-    gate = Gate(config.gate, timing.response.hi)
+    gate = timing.gate
     again = [d.action for d in redecide(lines, timing.response, gate)]
     assert again == [x["decision"]["action"] for x in lines if "decision" in x]
     assert gate.threshold == 0.9
@@ -89,6 +88,14 @@ def test_every_frame_has_a_reason_in_plain_words():
     assert sum(s.frames for s in held) == len(SHOW)
     assert all(w.reason and 0 <= w.score <= 1 and "novelty" in w.signals for w in told)
     assert all(a.t <= b.since for a, b in zip(held, list(held)[1:], strict=False))
+
+
+@pytest.mark.parametrize("response", METHODS)
+def test_the_first_look_needs_no_score(response):
+    desk, _ = watched(response, [RED] * 12)
+    first = desk.of(Remark)[:1]
+    assert [r.t for r in first] == ([3.0] if METHODS[response].looks_first else [])
+    assert all(r.reason == "a first look" for r in first)
 
 
 def test_a_remark_says_why():

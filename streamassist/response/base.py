@@ -17,8 +17,11 @@ class ResponsePolicy:
     """`score` is cheap, causal and generates nothing.
 
     needs: what the model must have been trained for, of "flag" (`FrameSignals.p_silence`) and
-    "silent" (a token for it in `choice_ids`); hi: the published threshold in units of the score.
+    "silent" (a token for it in `choice_ids`); hi: the published threshold in units of the score;
+    looks_first: a stream's first remark needs no score.
     """
+
+    looks_first: ClassVar[bool] = True
 
     needs: ClassVar[frozenset[str]] = NOTHING
     hi: ClassVar[float] = 0.7

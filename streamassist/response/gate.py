@@ -13,10 +13,13 @@ SPEAK, SILENT = "speak", "silent"
 
 
 class Gate:
-    """One conversation's gate. Times are stream seconds."""
+    """One conversation's gate. Times are stream seconds. `first_look`: a stream's first remark
+    needs no score, so that a user sees at once that there is somebody."""
 
-    def __init__(self, config: GateConfig, threshold: float | None = None):
-        self.config = config
+    def __init__(
+        self, config: GateConfig, threshold: float | None = None, first_look: bool = False
+    ):
+        self.config, self.first_look = config, first_look
         self.threshold = config.hi if threshold is None else threshold
         self.refill_s = config.refill_s   # one more remark for each so many seconds
         self.reset()
@@ -24,7 +27,7 @@ class Gate:
     def reset(self) -> None:
         self._recent: deque[bool] = deque(maxlen=self.config.confirm_of)
         self._texts: deque[str] = deque(maxlen=self.config.remembered_texts)
-        self._armed = True
+        self._armed, self._looking = True, self.first_look
         self._start: float | None = None
         self._quiet_from = float("-inf")
         self._tokens = float(self.config.bucket)
@@ -42,11 +45,12 @@ class Gate:
         reason = self._why_silent(signals)
         if reason:
             return Decision(SILENT, score, reason)
-        return Decision(SPEAK, score, "something new is in view", ttl_s=self.config.ttl_s)
+        why = "a first look" if self._looking else "something new is in view"
+        return Decision(SPEAK, score, why, ttl_s=self.config.ttl_s)
 
     def _why_silent(self, signals: FrameSignals) -> str:
         config = self.config
-        if sum(self._recent) < config.confirm:
+        if sum(self._recent) < config.confirm and not self._looking:
             return "nothing new enough"
         checks = (
             (signals.t - self._start < config.start_silence_s, "the stream has just begun"),
@@ -76,7 +80,7 @@ class Gate:
         """A remark went out: pay for it, and be quiet for a while."""
         self._texts.append(text)
         self._tokens -= 1
-        self._armed = False
+        self._armed = self._looking = False
         self._quiet_from = t
 
     def withheld(self) -> None:

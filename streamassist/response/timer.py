@@ -11,6 +11,7 @@ from streamassist.types import FrameSignals
 class Timer(ResponsePolicy):
     period_s: float = 30.0
     hi: ClassVar[float] = 0.5
+    looks_first: ClassVar[bool] = False
     _due: float | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:

@@ -75,7 +75,9 @@ class Rule:
     def of(cls, rule_id: int, text: str, t: float, **usual: Any) -> "Rule":
         """A rule as its words say, and as is `usual` where they do not; raises StreamAssistError as
         `parse` does."""
-        return cls(rule_id, tidy(text), t, **{**usual, **parse(text).said()})
+        parsed = parse(text)
+        settings = {**usual, **parsed.said()} if parsed.kind == "event" else parsed.said()
+        return cls(rule_id, tidy(text), t, **settings)
 
     @property
     def kind(self) -> str:
