@@ -19,7 +19,12 @@ from streamassist.replay import Plan, replay
 from streamassist.session import Session
 from streamassist.types import AddRule, Alert, Configure, Event, Frame, Remark, RemoveRule, VideoLLM
 
-COLOURS = ("red", "blue", "yellow", "white")
+ABSENT = (
+    "whale penguin helicopter tractor submarine castle waterfall volcano camel kangaroo lion tiger "
+    "monkey panda fox wolf deer rabbit squirrel owl eagle parrot duck swan flamingo turtle "
+    "crocodile snake frog spider butterfly bee shark dolphin crab violin trumpet harp telescope "
+    "microscope rocket tank parachute windmill lighthouse tent campfire snowman cactus"
+).split()
 RULES = ("Tell me when a dog appears.", "Tell me when a train appears.",
          "Tell me when a bicycle appears.", "Tell me when a bed appears.",
          "Tell me when a boat appears.")
@@ -81,7 +86,7 @@ def with_rules(
     events: list[Event] = []
     session = started(model, memory="last_n").make_session(events.append)
     session.submit(Configure(commentary=False), 0.0)
-    for text in fillers(stream, count - 1):
+    for text in fillers(count - 1):
         session.submit(AddRule(text), 0.0)
     spent, shown_at = 0.0, {w.start: w for w in reversed(stream.watches)}
     now: Watch | None = None
@@ -119,9 +124,6 @@ def delays_of(events: Sequence[Event], watches: Sequence[Watch]) -> Iterator[flo
             yield times[0]
 
 
-def fillers(stream: Staged, count: int) -> list[str]:
-    """Rules for what the stream does not show."""
-    shows = {t for photo in stream.photos.values() for t in photo.shows}
-    things = [i for i in range(len(GROUPS)) if i not in shows]
-    names = [f"{colour} {GROUPS[i][0]}" for colour in COLOURS for i in things]
-    return [f"Tell me when {with_article(name)} appears" for name in names[:count]]
+def fillers(count: int) -> list[str]:
+    """Rules for what neither pictures nor footage show."""
+    return [f"Tell me when {with_article(name)} appears" for name in ABSENT[:count]]

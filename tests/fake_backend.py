@@ -119,6 +119,9 @@ class FakeBackend:
             raise StreamAssistError("The question is empty; type one.")
         self.commands.append(command)
         match command:
+            case Query(text=text) if text.startswith("Tell me when"):
+                with self._ruling:   # as the real one: such a question is a rule
+                    self._change_rules(AddRule(" ".join(text.split())))
             case Query():
                 self._asked.append(command.text)
             case Interrupt():

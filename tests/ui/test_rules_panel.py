@@ -58,6 +58,16 @@ def loaded(page: Page, selector: str) -> None:
     }""", selector))
 
 
+def test_a_typed_rule_is_not_waited_for_as_an_answer(page: Page, served: Served) -> None:
+    page.get_by_label("Your question").fill("Tell me when a  dog appears")
+    page.keyboard.press("Enter")
+    expect(page.locator("#sa-rules li")).to_have_count(1)
+    turn = page.locator("#sa-feed .turn")
+    expect(turn).to_contain_text("I will tell you.")
+    expect(turn.locator(".answer")).to_have_attribute("aria-busy", "false")
+    expect(page.locator("#sa-feed .waiting")).to_have_count(0)
+
+
 def test_a_rule_shows_how_it_stands_and_goes_when_told(page: Page, served: Served) -> None:
     row, number = add_rule(page, served)
     expect(row).to_contain_text("Tell me when a dog appears")

@@ -193,6 +193,19 @@ export class Transcript {
     this.append(this.feed, make("li", { class: "failed" }, make("span", { text: line.text }), when(line.wall, line.t)), MAX_FEED);
   }
 
+  // A question that asked to be told later became a rule; it will have no other answer.
+  ruled(rules) {
+    const texts = new Set(rules.map((rule) => rule.text));
+    const became = this.waiting.filter((item) => texts.has(item.dataset.question.trim().replace(/\s+/g, " ")));
+    this.waiting = this.waiting.filter((item) => !became.includes(item));
+    for (const item of became) {
+      const box = item.querySelector(".answer");
+      box.classList.remove("waiting");
+      box.setAttribute("aria-busy", "false");
+      item.querySelector(".words").textContent = "I will tell you.";
+    }
+  }
+
   refused(line) {
     const item = line.command === "ask" ? this.waiting.pop() : null;
     item?.remove();

@@ -59,7 +59,7 @@ class Page {
       text_delta: () => transcript.delta(line),
       remark: () => this.remarked(line),
       why: () => this.why.add(line),
-      rules: () => this.rules.show(line.rules),
+      rules: () => this.ruled(line.rules),
       rule_tried: () => this.trial.show(line),
       source: () => sources.show(line),
       send: () => sources.obey(line),
@@ -69,6 +69,11 @@ class Page {
       refused: () => this.refused(line),
     };
     (readers[line.type] ?? (() => transcript.add(line)))();
+  }
+
+  ruled(rules) {
+    this.rules.show(rules);
+    this.transcript.ruled(rules);
   }
 
   hello(line) {
