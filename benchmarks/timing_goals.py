@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks import timing_grid
 from benchmarks.common import Sheet
-from benchmarks.timing_grid import STEPS, Recorded, joined
+from benchmarks.timing_grid import Recorded, joined
 from benchmarks.timing_play import watch
 from benchmarks.timing_scores import Hits, ovo_forward, ovo_repeats, ovo_yes_no
 from benchmarks.timing_streams import Staged
@@ -76,7 +77,7 @@ def goal_thresholds(name: str, settings: dict[str, float], dev: Recorded) -> lis
         for seen in scores_of(GOALS[name](**settings), stream, signals).values()
         for _, score in seen
     ]
-    marks = np.quantile(scores, 1 - np.geomspace(0.002, 0.3, STEPS))
+    marks = np.quantile(scores, 1 - np.geomspace(0.002, 0.3, timing_grid.STEPS))
     return sorted({round(float(m), 6) for m in (*marks, GOALS[name].hi) if m > 0})
 
 
