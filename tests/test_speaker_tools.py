@@ -149,7 +149,7 @@ def slow_desk() -> tuple[Desk, threading.Event]:
 
 def test_watching_goes_on_while_a_tool_works():
     desk, gate = slow_desk()
-    desk.watch(RED, GREEN, GREEN, talk=False)
+    desk.watch(RED, GREEN, GREEN, GREEN, talk=False)
     assert desk.session.busy and len(desk.of(Alert)) == 1 and not desk.of(Answer)
     assert desk.session.speaker.pending_query == "look up"
     gate.set()

@@ -89,7 +89,7 @@ def test_watching_goes_on_while_it_thinks_and_words_come_between_frames():
         desk.submit(AddRule("a green picture"))
         desk.submit(Query("Ask the expert: what?"))
         until(lambda: desk.of(TextDelta), lambda: desk.talk(1))
-        desk.watch(RED, GREEN, GREEN)
+        desk.watch(GREEN, GREEN, GREEN)
         assert len(desk.of(Alert)) == 1 and desk.session.engine.cache.frames() == [0, 1, 2, 3]
         assert desk.session.speaker.speaking and not desk.of(Answer)
         server.release.set()
