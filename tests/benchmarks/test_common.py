@@ -14,14 +14,14 @@ from streamassist.errors import StreamAssistError
 @pytest.fixture
 def clips(tmp_path: Path) -> Path:
     """Two annotated clips: grey pictures that grow bright, red in a corner; and a joined stream."""
-    facts = {"duration_s": 4.0, "qa": [
+    facts = {"duration_s": 6.0, "qa": [
         {"type": "present", "t_ask": 1.0, "question": "What is there?", "accept": [["picture"]]},
         {"type": "past", "t_ask": 2.0, "question": "What was there?", "accept": [["elephant"]]},
         {"type": "alert", "t_ask": 0.0, "question": "Tell me when the picture is bright.",
-         "t_event": 1.0, "tolerance_s": 3.0, "accept": [["bright"]]},
+         "t_event": 1.0, "tolerance_s": 5.0, "accept": [["bright"]]},
         {"type": "never", "t_ask": 0.0, "question": "Tell me when a dog appears.", "accept": []},
     ]}
-    make_video(tmp_path / "growing.mp4", num_frames=28, fps=7)
+    make_video(tmp_path / "growing.mp4", num_frames=42, fps=7)
     (tmp_path / "growing.json").write_text(json.dumps(facts))
     scenes = [{"start": 0, "end": 2, "clip": "a"}, {"start": 2, "end": 4, "clip": "b"}]
     shutil.copy(tmp_path / "growing.mp4", tmp_path / "joined.mp4")
